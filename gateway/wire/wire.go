@@ -1,0 +1,185 @@
+// Package wire is the vocabulary of Jetwire's protocol: commands, replies, pushes, codes, and their JSON codec.
+// PROTOCOL.md beside this file is its specification; testdata holds the vectors that every implementation runs.
+//
+// The package knows bytes and names. It must not know sockets, sessions or NATS, and it imports nothing of Jetwire's,
+// so that servers, clients and load generators can share it.
+package wire
+
+// Version is the protocol version, and Subprotocol the WebSocket subprotocol that names it with its encoding.
+const (
+	Version     = 1
+	Subprotocol = "jetwire.v1.json"
+)
+
+// Limits of the grammar. A gateway may be configured to accept less, never more.
+const (
+	MaxChannel = 200 // bytes in a channel name or pattern
+	MaxID      = 128 // bytes in a message id
+	MaxToken   = 8192
+)
+
+// Op names a command. The zero Op is no command.
+type Op uint8
+
+// The commands, client to server.
+const (
+	OpConnect Op = iota + 1
+	OpSubscribe
+	OpUnsubscribe
+	OpPublish
+	OpAck
+	OpHistory
+	OpPing
+)
+
+// QoS is a delivery guarantee, as PROTOCOL.md defines it.
+type QoS uint8
+
+// The three guarantees.
+const (
+	AtMostOnce  QoS = 0
+	AtLeastOnce QoS = 1
+	ExactlyOnce QoS = 2
+)
+
+// Encoding says how Data carries a body that is not JSON.
+type Encoding uint8
+
+// A body that is valid JSON travels as it is. Other UTF-8 travels as a JSON string, anything else as base64 in one.
+const (
+	JSON   Encoding = iota
+	Text            // "encoding":"text"
+	Base64          // "encoding":"base64"
+)
+
+// Command is one decoded client command: Op says which of the bodies is set. ID 0 means that no reply is wanted.
+// A Decoder overwrites it on every call.
+type Command struct {
+	ID          uint64
+	Op          Op
+	Connect     Connect
+	Subscribe   Subscribe
+	Unsubscribe Unsubscribe
+	Publish     Publish
+	Ack         Ack
+	History     History
+}
+
+// Connect authenticates the connection. It must be the first command.
+type Connect struct {
+	Token  string
+	Client string // name and version of the client, for the log; at most 64 bytes
+}
+
+// Subscribe asks for the messages of a channel after a position.
+type Subscribe struct {
+	Channel string
+	QoS     QoS    // AtLeastOnce unless the client says otherwise
+	Since   uint64 // deliver what follows this sequence; meaningful if Resume
+	Resume  bool   // since was given
+	Epoch   string // the epoch Since belongs to; empty: the client does not know it
+}
+
+// Unsubscribe ends a subscription.
+type Unsubscribe struct {
+	Channel string
+}
+
+// Publish sends one message to a channel.
+type Publish struct {
+	Channel  string
+	Data     []byte // the JSON value as sent; aliases the frame and is valid until the next call of the Decoder
+	Encoding Encoding
+	ID       string // empty: none
+	QoS      QoS    // ExactlyOnce if an id was given and no qos, AtLeastOnce if neither
+}
+
+// Ack says that everything up to Seq on the channel was handled.
+type Ack struct {
+	Channel string
+	Seq     uint64
+	Epoch   string // empty: the current one
+}
+
+// History asks for one page of the log. The zero Limit is the server's default.
+type History struct {
+	Channel   string
+	Last      int    // the newest N, listed oldest first; 0: not asked
+	Since     uint64 // exclusive
+	Until     uint64 // inclusive; 0: the head
+	SinceTime int64  // Unix milliseconds, inclusive; 0: not asked
+	Limit     int
+	Newest    bool   // newest first
+	Epoch     string // the epoch Since and Until belong to
+	Cursor    string // the "next" of the page before; excludes every other field but Channel and Limit
+}
+
+// Message is a message push, and an element of a history page.
+type Message struct {
+	Channel  string   `json:"channel"`
+	Seq      uint64   `json:"seq,omitempty"`  // 0: at most once, not stored
+	Prev     uint64   `json:"prev,omitempty"` // see PROTOCOL.md
+	ID       string   `json:"id,omitempty"`
+	Time     int64    `json:"time,omitempty"` // Unix milliseconds
+	From     string   `json:"from,omitempty"`
+	Body     []byte   `json:"-"` // exactly what the publisher sent
+	Encoding Encoding `json:"-"`
+}
+
+// Gap is pushed when the log no longer holds what a subscription needs.
+// It names the range (From..To, inclusive) of which messages may be lost; the subscription carries on behind it.
+type Gap struct {
+	Channel string
+	Epoch   string // the epoch of what follows
+	From    uint64
+	To      uint64 // 0: unknown (the range belongs to another epoch)
+	Reason  GapReason
+}
+
+// GapReason says what took the messages.
+type GapReason string
+
+// The reasons.
+const (
+	GapRetention GapReason = "retention" // limits, age, purge or deletion
+	GapEpoch     GapReason = "epoch"     // the stream was made anew
+)
+
+// ConnectReply answers connect.
+type ConnectReply struct {
+	Session     string // this connection's id, for logs
+	User        string
+	Ping        float64 // seconds: the server pings a silent connection this often
+	Expires     int64   // when the token expires, Unix milliseconds; 0: never
+	RetryWindow float64 // seconds for which a publish with an id may be retried safely
+	MaxMessage  int     // bytes of a frame the server accepts
+}
+
+// SubscribeReply answers subscribe: every message of the channel after Seq (or after the since that was asked) follows.
+type SubscribeReply struct {
+	Channel string
+	Epoch   string
+	Seq     uint64 // the head of the log when the subscription was in place
+	QoS     QoS
+}
+
+// PublishReply answers publish.
+type PublishReply struct {
+	Channel    string
+	Seq        uint64 // 0 at QoS 0
+	Epoch      string // empty at QoS 0
+	Duplicate  bool
+	Durability string // none, memory, file, file+sync, replicated, replicated+sync
+}
+
+// HistoryReply answers history.
+type HistoryReply struct {
+	Channel  string
+	Epoch    string
+	Messages []Message
+	Next     string // cursor of the next page; empty: there is none
+	Lost     *Range // set if the log no longer holds a part of what was asked for
+}
+
+// Range is an inclusive range of sequences.
+type Range struct{ From, To uint64 }
