@@ -1,0 +1,153 @@
+// Package auth turns a token into a grant, and answers whether a grant allows an operation on a channel.
+//
+// Two parties decide. A namespace's rules say who may do something in it at all; a token may name patterns, and then it
+// allows nothing outside them. An operation is allowed if both say yes. Whatever is not understood (an unknown rule, an
+// unknown operation, a claim of a wrong type) means no.
+//
+// Invariants: no error ever holds a part of a token or of a secret, so errors can be logged and sent to clients; a Grant
+// is not changed after it was made and can be shared.
+//
+// The package knows tokens, patterns and rules. It must not know connections, sessions, streams or configuration files.
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// The errors of this package. ErrBadToken is wrapped with a fixed text that says what is wrong.
+var (
+	ErrBadToken   = errors.New("bad token")
+	ErrExpired    = errors.New("the token has expired")
+	ErrDenied     = errors.New("permission denied")
+	ErrWeakSecret = fmt.Errorf("a token secret needs at least %d bytes", MinSecret)
+)
+
+// Op is what a client wants to do with a channel. The zero Op is none, and is never allowed.
+type Op uint8
+
+// The operations.
+const (
+	Subscribe Op = iota + 1
+	Publish
+	History
+)
+
+func (o Op) String() string {
+	switch o {
+	case Subscribe:
+		return "subscribe"
+	case Publish:
+		return "publish"
+	case History:
+		return "history"
+	}
+	return "unknown"
+}
+
+// Rule says which users a namespace lets do something. The zero Rule is SignedIn.
+type Rule string
+
+// The rules.
+const (
+	SignedIn Rule = "signed-in" // everybody with a valid token
+	Granted  Rule = "granted"   // those whose token names a pattern that matches
+	Own      Rule = "own"       // the user whose id is the channel's second token, and those of Granted
+	Nobody   Rule = "nobody"    // no client; backends publish through NATS
+)
+
+// Check says whether r is one of the rules.
+func (r Rule) Check() error {
+	switch r {
+	case "", SignedIn, Granted, Own, Nobody:
+		return nil
+	}
+	return fmt.Errorf("unknown rule %q: want %s, %s, %s or %s", string(r), SignedIn, Granted, Own, Nobody)
+}
+
+// Rules are a namespace's rules. The zero value lets everybody who is signed in do everything.
+type Rules struct {
+	Subscribe, Publish, History Rule
+}
+
+// UserRules are the rules of the namespace `user`, whose channels user.<id>… are inboxes: everybody reads their own,
+// and only tokens that say so may write to one.
+var UserRules = Rules{Subscribe: Own, Publish: Granted, History: Own}
+
+// Grant is what a token says about its bearer.
+type Grant struct {
+	User    string    // never empty
+	TokenID string    // the claim jti; empty: none
+	Expires time.Time // zero: never
+
+	// The patterns that the token names. nil: it names none, and the namespace's rules alone decide.
+	// Empty but not nil: it allows nothing.
+	Subscribe, Publish, History []string
+}
+
+// Expired says whether the grant has ended. It has at the very second that Expires names (RFC 7519, section 4.1.4:
+// "on or after which the JWT MUST NOT be accepted").
+func (g *Grant) Expired(now time.Time) bool {
+	return !g.Expires.IsZero() && !now.Before(g.Expires)
+}
+
+// Allows returns nil if the grant and the rules of the channel's namespace both allow op, else ErrExpired or ErrDenied.
+// The channel must have been validated. It does not allocate.
+func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
+	if g.Expired(now) {
+		return ErrExpired
+	}
+	var rule Rule
+	var patterns []string
+	switch op {
+	case Subscribe:
+		rule, patterns = r.Subscribe, g.Subscribe
+	case Publish:
+		rule, patterns = r.Publish, g.Publish
+	case History:
+		rule, patterns = r.History, g.History
+	default:
+		return ErrDenied
+	}
+	matched := matchAny(patterns, channel)
+	if patterns != nil && !matched {
+		return ErrDenied
+	}
+	switch rule {
+	case "", SignedIn:
+		return nil
+	case Granted:
+		if matched {
+			return nil
+		}
+	case Own:
+		if matched || owns(g.User, channel) {
+			return nil
+		}
+	}
+	return ErrDenied
+}
+
+func matchAny(patterns []string, channel string) bool {
+	for _, p := range patterns {
+		if wire.Match(p, channel) {
+			return true
+		}
+	}
+	return false
+}
+
+// owns says whether the channel's second token is the user. A user whose name is no single token (it holds a dot, say)
+// owns no channel: were it otherwise, the user "a.b" would own what lies below the user "a".
+func owns(user, channel string) bool {
+	_, rest, ok := strings.Cut(channel, ".")
+	if !ok || user == "" {
+		return false
+	}
+	second, _, _ := strings.Cut(rest, ".")
+	return second == user
+}
