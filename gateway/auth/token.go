@@ -73,8 +73,9 @@ func bad(why string) error { return fmt.Errorf("%w: %s", ErrBadToken, why) }
 
 // reason replaces an error of the parser, whose text may hold parts of the token, by a fixed one.
 func reason(t *jwt.Token, err error) error {
+	var wrong *json.UnmarshalTypeError
 	switch {
-	case errors.Is(err, errClaims):
+	case errors.Is(err, errClaims), errors.As(err, &wrong):
 		return bad("a claim has a wrong type or value")
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return bad("it is not a JSON web token")

@@ -1,0 +1,120 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestAllows(t *testing.T) {
+	all, none, chat := []string{">"}, []string{}, []string{"chat.*"}
+	for _, c := range []struct {
+		rule     Rule
+		patterns []string
+		user     string
+		channel  string
+		want     error
+	}{
+		{"", nil, "alice", "chat.lobby", nil},
+		{SignedIn, nil, "alice", "chat.lobby", nil},
+		{SignedIn, chat, "alice", "chat.lobby", nil},
+		{SignedIn, chat, "alice", "chat.lobby.x", ErrDenied},
+		{SignedIn, chat, "alice", "news.lobby", ErrDenied},
+		{SignedIn, none, "alice", "chat.lobby", ErrDenied},
+
+		{Granted, nil, "alice", "chat.lobby", ErrDenied},
+		{Granted, none, "alice", "chat.lobby", ErrDenied},
+		{Granted, chat, "alice", "chat.lobby", nil},
+		{Granted, chat, "alice", "news.lobby", ErrDenied},
+		{Granted, all, "alice", "news.lobby", nil},
+
+		{Own, nil, "alice", "user.alice", nil},
+		{Own, nil, "alice", "user.alice.inbox", nil},
+		{Own, nil, "alice", "user.bob", ErrDenied},
+		{Own, nil, "alice", "user.alicex", ErrDenied},
+		{Own, nil, "alice", "user.x.alice", ErrDenied},
+		{Own, nil, "a.b", "user.a.b", ErrDenied},
+		{Own, nil, "user", "user", ErrDenied},
+		{Own, none, "alice", "user.alice", ErrDenied},
+		{Own, chat, "alice", "user.alice", ErrDenied},
+		{Own, []string{"user.bob"}, "alice", "user.bob", nil},
+
+		{Nobody, nil, "alice", "chat.lobby", ErrDenied},
+		{Nobody, all, "alice", "chat.lobby", ErrDenied},
+		{"everybody", all, "alice", "chat.lobby", ErrDenied},
+	} {
+		t.Run(fmt.Sprintf("%s/%v/%s/%s", c.rule, c.patterns, c.user, c.channel), func(t *testing.T) {
+			for _, op := range []Op{Subscribe, Publish, History} {
+				// What the other operations have must not matter, so each is the opposite of this one's.
+				other := Nobody
+				if c.want != nil {
+					other = SignedIn
+				}
+				r, g := Rules{other, other, other}, Grant{User: c.user, Subscribe: all, Publish: all, History: all}
+				switch op {
+				case Subscribe:
+					r.Subscribe, g.Subscribe = c.rule, c.patterns
+				case Publish:
+					r.Publish, g.Publish = c.rule, c.patterns
+				case History:
+					r.History, g.History = c.rule, c.patterns
+				}
+				if err := g.Allows(op, c.channel, r, now); !errors.Is(err, c.want) {
+					t.Errorf("%v: %v, want %v", op, err, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAllowsEndsWithTheToken(t *testing.T) {
+	g := Grant{User: "alice", Expires: now}
+	if err := g.Allows(Subscribe, "chat.lobby", Rules{}, now.Add(-1)); err != nil {
+		t.Errorf("before: %v", err)
+	}
+	if err := g.Allows(Subscribe, "chat.lobby", Rules{}, now); !errors.Is(err, ErrExpired) {
+		t.Errorf("at its end: %v", err)
+	}
+}
+
+func TestUnknownOpIsDenied(t *testing.T) {
+	g := Grant{User: "alice"}
+	for _, op := range []Op{0, History + 1} {
+		if err := g.Allows(op, "chat.lobby", Rules{}, now); !errors.Is(err, ErrDenied) {
+			t.Errorf("%v: %v", op, err)
+		}
+	}
+}
+
+func TestUserRules(t *testing.T) {
+	alice := Grant{User: "alice"}
+	for op, want := range map[Op]error{Subscribe: nil, History: nil, Publish: ErrDenied} {
+		if err := alice.Allows(op, "user.alice.inbox", UserRules, now); !errors.Is(err, want) {
+			t.Errorf("%v: %v, want %v", op, err, want)
+		}
+		if err := alice.Allows(op, "user.bob.inbox", UserRules, now); !errors.Is(err, ErrDenied) {
+			t.Errorf("%v of another's inbox: %v", op, err)
+		}
+	}
+}
+
+func TestRuleCheck(t *testing.T) {
+	for _, r := range []Rule{"", SignedIn, Granted, Own, Nobody} {
+		if err := r.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	if Rule("signedin").Check() == nil {
+		t.Error("an unknown rule passed")
+	}
+}
+
+func TestAllowsDoesNotAllocate(t *testing.T) {
+	g := Grant{User: "alice", Expires: now.Add(time.Hour), Publish: []string{"news.*", "chat.>"}}
+	if n := testing.AllocsPerRun(100, func() {
+		_ = g.Allows(Publish, "chat.lobby", UserRules, now)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
