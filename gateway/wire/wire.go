@@ -16,6 +16,7 @@ const (
 	MaxChannel = 200 // bytes in a channel name or pattern
 	MaxID      = 128 // bytes in a message id
 	MaxToken   = 8192
+	MaxTime    = 9_223_372_036_854 // Unix milliseconds: the last whose nanoseconds fit 64 bits, in the year 2262
 )
 
 // Op names a command. The zero Op is no command.

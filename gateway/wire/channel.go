@@ -1,0 +1,129 @@
+package wire
+
+import "strings"
+
+// reservedNamespace is the first token of subjects that Jetwire uses for itself.
+const reservedNamespace = "jetwire"
+
+// ValidChannel checks s against the grammar of channel names; what it returns is nil or an *Error with BadChannel.
+//
+//	channel   = namespace 1*("." token)           ; at most MaxChannel bytes, "jetwire" is no namespace
+//	namespace = 1*(ALPHA / DIGIT / "_" / "-")
+//	token     = 1*char                            ; not beginning with "$"
+//	char      = %x21-7E except "." "*" ">"
+func ValidChannel(s string) error {
+	if why := checkSubject(s, false); why != "" {
+		return BadChannel.With("channel: " + why)
+	}
+	return nil
+}
+
+// ValidPattern checks s against the grammar of patterns: a channel name in which any token may be "*" and the last one ">".
+// ">" alone matches every channel.
+func ValidPattern(s string) error {
+	if s == ">" {
+		return nil
+	}
+	if why := checkSubject(s, true); why != "" {
+		return BadChannel.With("pattern: " + why)
+	}
+	return nil
+}
+
+func checkSubject(s string, pattern bool) string {
+	switch {
+	case s == "":
+		return "it is empty"
+	case len(s) > MaxChannel:
+		return "it is longer than 200 bytes"
+	}
+	tokens := 0
+	for rest, more := s, true; more; tokens++ {
+		var token string
+		token, rest, more = strings.Cut(rest, ".")
+		if why := checkToken(token, tokens == 0, pattern, !more); why != "" {
+			return why
+		}
+	}
+	if tokens < 2 {
+		return "a namespace alone is no channel; at least two tokens, joined by a dot, are needed"
+	}
+	return ""
+}
+
+func checkToken(t string, first, pattern, last bool) string {
+	switch {
+	case t == "":
+		return "a token is empty"
+	case pattern && (t == "*" || t == ">" && last):
+		return ""
+	case t[0] == '$':
+		return "a token begins with $"
+	case first && t == reservedNamespace:
+		return "the namespace jetwire is reserved"
+	}
+	for i := range len(t) {
+		c := t[i]
+		switch {
+		case c <= ' ' || c >= 0x7f:
+			return "only printable ASCII without spaces is allowed"
+		case c == '*' || c == '>':
+			if pattern {
+				return "* must be a token of its own, and > the last one"
+			}
+			return "* and > are not allowed"
+		case first && !nameByte(c):
+			return "the first token, the namespace, may hold only letters, digits, _ and -"
+		}
+	}
+	return ""
+}
+
+func nameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}
+
+// ValidID checks a message id: 1 to MaxID bytes of printable ASCII without spaces, so that it survives a NATS header.
+// What it returns is nil or an *Error with BadRequest.
+func ValidID(s string) error {
+	if why := checkID(s); why != "" {
+		return BadRequest.With("id: " + why)
+	}
+	return nil
+}
+
+func checkID(s string) string {
+	if s == "" || len(s) > MaxID {
+		return "1 to 128 bytes are needed"
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return "only printable ASCII without spaces is allowed"
+		}
+	}
+	return ""
+}
+
+// Match reports whether a valid pattern matches a valid channel: "*" stands for one token, a final ">" for one or more.
+func Match(pattern, channel string) bool {
+	for {
+		p, pRest, pMore := strings.Cut(pattern, ".")
+		if p == ">" && !pMore {
+			return true
+		}
+		c, cRest, cMore := strings.Cut(channel, ".")
+		if p != "*" && p != c {
+			return false
+		}
+		if !pMore || !cMore {
+			return pMore == cMore
+		}
+		pattern, channel = pRest, cRest
+	}
+}
+
+// Namespace returns the first token of a channel.
+func Namespace(channel string) string {
+	ns, _, _ := strings.Cut(channel, ".")
+	return ns
+}
