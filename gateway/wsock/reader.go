@@ -166,12 +166,15 @@ func (r *Reader) payload(l *Limits, p []byte, h Handler) ([]byte, *CloseError) {
 	return p[n:], nil
 }
 
-// keep copies b to the message. It never reserves more than twice what has arrived, so that a declared length costs a
-// peer its bytes before it costs this end memory.
+// leastKept is what the first piece of a message reserves, in bytes, so that a small message is copied once.
+const leastKept = 256
+
+// keep copies b to the message. It never reserves more than twice what has arrived (or leastKept), so that a declared
+// length costs a peer its bytes before it costs this end memory.
 func (s *partial) keep(b []byte, limit int) {
 	need := len(s.msg) + len(b)
 	if need > cap(s.msg) {
-		room := min(max(2*need, 64), limit)
+		room := min(max(2*need, leastKept), limit)
 		if s.fin {
 			room = min(room, len(s.msg)+s.left)
 		}

@@ -5,11 +5,11 @@
 // message and control frame. What holds:
 //
 //   - A Reader between frames is one nil pointer. Bytes are kept only while a frame or a message is incomplete.
-//   - What is kept is at most twice what has arrived and never more than Limits.MaxMessage (and one control frame).
-//     A declared length reserves nothing: it is checked when the header is read, and that is all.
+//   - What is kept is at most twice what has arrived (or 256 bytes) and never more than Limits.MaxMessage, beside one
+//     control frame. A declared length reserves nothing: it is checked when the header is read, and that is all.
 //   - Work is linear in the bytes that arrive, however they are cut.
 //   - A violation is reported at the first byte that proves it, also inside an incomplete frame.
-//   - Cutting the same bytes differently never changes the calls made, except that a violation may be seen earlier.
+//   - Cutting the same bytes differently changes neither the calls made nor the violation found.
 //
 // No extension is negotiated. The package must not know sockets, goroutines, time, or what a message says, and it
 // imports nothing of Jetwire's.
