@@ -44,19 +44,19 @@ type Incoming struct {
 
 // AckReply answers ack.
 type AckReply struct {
-	Channel string
-	Seq     uint64
+	Channel string `json:"channel"`
+	Seq     uint64 `json:"seq"`
 }
 
 // Expired is pushed when the token has expired.
 type Expired struct {
-	Grace float64 // seconds until the connection ends, unless it connects with a new token
+	Grace float64 `json:"grace"` // seconds until the connection ends, unless it connects with a new token
 }
 
 // Reconnect is pushed when the server wants the client to connect anew.
 type Reconnect struct {
-	After  float64 // seconds, to which the client adds a jitter of its own
-	Reason string
+	After  float64 `json:"after"` // seconds, to which the client adds a jitter of its own
+	Reason string  `json:"reason"`
 }
 
 // ServerDecoder decodes what servers send. It remembers recent channel and user names, so that a stream of messages costs no string each:
@@ -105,7 +105,7 @@ func decodeServer(frame []byte, in *Incoming, names *ServerDecoder, fn func(*Inc
 	r := serverReader{reader{scanner: scanner{buf: frame}}, names}
 	for !r.end() {
 		if r.peek() != '{' {
-			r.fail("no object")
+			r.fail("an object was expected")
 			return r.syntax()
 		}
 		in.ID, in.Kind = 0, 0

@@ -1,6 +1,9 @@
 package wire
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Code is an error code, and the WebSocket close code when the server ends a connection for it.
 // Its name is what error replies carry; the table below is the one place that defines both.
@@ -52,6 +55,19 @@ const (
 	ConnectTimeout       Code = 4023
 	TooManyNamespaces    Code = 4024
 )
+
+// String returns the word that PROTOCOL.md has for it.
+func (c Comeback) String() string {
+	switch c {
+	case Never:
+		return "no"
+	case Later:
+		return "later"
+	case WithToken:
+		return "with a token"
+	}
+	return "comeback " + strconv.Itoa(int(c))
+}
 
 type codeInfo struct {
 	code     Code
@@ -119,6 +135,19 @@ func (c Code) Comeback() Comeback {
 	return Later
 }
 
+// MarshalText gives the name, as in error replies.
+func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what MarshalText gave.
+func (c *Code) UnmarshalText(b []byte) error {
+	found, ok := CodeOf(string(b))
+	if !ok {
+		return fmt.Errorf("wire: unknown code %q", b)
+	}
+	*c = found
+	return nil
+}
+
 // CodeOf finds a code by its name.
 func CodeOf(name string) (Code, bool) {
 	if i := byName[name]; i != nil {
@@ -129,9 +158,9 @@ func CodeOf(name string) (Code, bool) {
 
 // Error is what an error reply says. It is an error, so that it can travel through Go code unchanged.
 type Error struct {
-	Code       Code
-	Message    string
-	RetryAfter float64 // seconds; 0: the client's own back-off
+	Code       Code    `json:"code"`
+	Message    string  `json:"message"`
+	RetryAfter float64 `json:"retry_after,omitempty"` // seconds; 0: the client's own back-off
 }
 
 func (e *Error) Error() string { return e.Code.String() + ": " + e.Message }

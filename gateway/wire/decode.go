@@ -36,7 +36,7 @@ func (d *Decoder) Next(c *Command) error {
 		return io.EOF
 	}
 	if d.peek() != '{' {
-		d.fail("no command object")
+		d.fail("a command object was expected")
 		return d.syntax()
 	}
 	hasID := false
@@ -46,13 +46,13 @@ func (d *Decoder) Next(c *Command) error {
 			d.command(key, c)
 			continue
 		}
+		d.where = ""
 		if hasID {
 			d.refuse("id is given twice")
 			d.skip()
 			continue
 		}
 		hasID = true
-		d.where = ""
 		if c.ID = d.uint("id", math.MaxUint64); c.ID == 0 {
 			d.refuse("id must not be 0")
 		}
@@ -80,6 +80,7 @@ func (d *Decoder) command(key []byte, c *Command) {
 		d.skip()
 		return
 	case c.Op != 0:
+		d.where = ""
 		d.refuse("more than one command is named")
 		d.skip()
 		return

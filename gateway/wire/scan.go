@@ -81,7 +81,7 @@ func (s *scanner) more(partner byte) bool {
 		s.pos++
 		return false
 	}
-	s.fail("no comma and no end of the object or array")
+	s.fail("a comma or the end of the object or array was expected")
 	return false
 }
 
@@ -89,7 +89,7 @@ func (s *scanner) more(partner byte) bool {
 func (s *scanner) key() (raw []byte, escaped bool) {
 	raw, escaped = s.str()
 	if s.peek() != ':' {
-		s.fail("no colon after a name")
+		s.fail("a colon was expected")
 		return nil, false
 	}
 	s.pos++
@@ -99,7 +99,7 @@ func (s *scanner) key() (raw []byte, escaped bool) {
 // str consumes a string and returns what stands between its quotes.
 func (s *scanner) str() (raw []byte, escaped bool) {
 	if s.peek() != '"' {
-		s.fail("no string")
+		s.fail("a string was expected")
 		return nil, false
 	}
 	start := s.pos + 1
@@ -112,7 +112,7 @@ func (s *scanner) str() (raw []byte, escaped bool) {
 		switch s.buf[i] {
 		case '"':
 			s.pos = i + 1
-			return s.buf[start:i], escaped
+			return s.buf[start:i:i], escaped
 		case '\\':
 			n := escapeLen(s.buf[i:])
 			if n == 0 {
@@ -253,7 +253,7 @@ func (s *scanner) scalar() {
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		s.number()
 	default:
-		s.fail("no value")
+		s.fail("a value was expected")
 	}
 }
 
@@ -266,7 +266,7 @@ func (s *scanner) skip() []byte {
 		if s.fault != "" {
 			return nil
 		}
-		return s.buf[start:s.pos]
+		return s.buf[start:s.pos:s.pos]
 	}
 	var open [MaxDepth]byte // the partners that are waited for
 	depth := 0
@@ -295,7 +295,7 @@ func (s *scanner) skip() []byte {
 			depth--
 		}
 		if depth == 0 {
-			return s.buf[start:s.pos]
+			return s.buf[start:s.pos:s.pos]
 		}
 		if open[depth-1] == '}' {
 			s.key()

@@ -130,11 +130,11 @@ type Message struct {
 // Gap is pushed when the log no longer holds what a subscription needs.
 // It names the range (From..To, inclusive) of which messages may be lost; the subscription carries on behind it.
 type Gap struct {
-	Channel string
-	Epoch   string // the epoch of what follows
-	From    uint64
-	To      uint64 // 0: unknown (the range belongs to another epoch)
-	Reason  GapReason
+	Channel string    `json:"channel"`
+	Epoch   string    `json:"epoch"` // the epoch of what follows
+	From    uint64    `json:"from"`
+	To      uint64    `json:"to,omitempty"` // 0: unknown (the range belongs to another epoch)
+	Reason  GapReason `json:"reason"`
 }
 
 // GapReason says what took the messages.
@@ -148,39 +148,42 @@ const (
 
 // ConnectReply answers connect.
 type ConnectReply struct {
-	Session     string // this connection's id, for logs
-	User        string
-	Ping        float64 // seconds: the server pings a silent connection this often
-	Expires     int64   // when the token expires, Unix milliseconds; 0: never
-	RetryWindow float64 // seconds for which a publish with an id may be retried safely
-	MaxMessage  int     // bytes of a frame the server accepts
+	Session     string  `json:"session"` // this connection's id, for logs
+	User        string  `json:"user"`
+	Ping        float64 `json:"ping"`              // seconds: the server pings a silent connection this often
+	Expires     int64   `json:"expires,omitempty"` // when the token expires, Unix milliseconds; 0: never
+	RetryWindow float64 `json:"retry_window"`      // seconds for which a publish with an id may be retried safely
+	MaxMessage  int     `json:"max_message"`       // bytes of a frame the server accepts
 }
 
 // SubscribeReply answers subscribe: every message of the channel after Seq (or after the since that was asked) follows.
 type SubscribeReply struct {
-	Channel string
-	Epoch   string
-	Seq     uint64 // the head of the log when the subscription was in place
-	QoS     QoS
+	Channel string `json:"channel"`
+	Epoch   string `json:"epoch"`
+	Seq     uint64 `json:"seq"` // the head of the log when the subscription was in place
+	QoS     QoS    `json:"qos"`
 }
 
 // PublishReply answers publish.
 type PublishReply struct {
-	Channel    string
-	Seq        uint64 // 0 at QoS 0
-	Epoch      string // empty at QoS 0
-	Duplicate  bool
-	Durability string // none, memory, file, file+sync, replicated, replicated+sync
+	Channel    string `json:"channel"`
+	Seq        uint64 `json:"seq,omitempty"`   // 0 at QoS 0
+	Epoch      string `json:"epoch,omitempty"` // empty at QoS 0
+	Duplicate  bool   `json:"duplicate"`
+	Durability string `json:"durability"` // none, memory, file, file+sync, replicated, replicated+sync
 }
 
 // HistoryReply answers history.
 type HistoryReply struct {
-	Channel  string
-	Epoch    string
-	Messages []Message
-	Next     string // cursor of the next page; empty: there is none
-	Lost     *Range // set if the log no longer holds a part of what was asked for
+	Channel  string    `json:"channel"`
+	Epoch    string    `json:"epoch"`
+	Messages []Message `json:"messages"`
+	Next     string    `json:"next,omitempty"` // cursor of the next page; empty: there is none
+	Lost     *Range    `json:"lost,omitempty"` // set if the log no longer holds a part of what was asked for
 }
 
 // Range is an inclusive range of sequences.
-type Range struct{ From, To uint64 }
+type Range struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
