@@ -1,0 +1,301 @@
+package transport
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gobwas/ws"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/gateway/wsock"
+)
+
+// Conn is one socket. Its methods may be called from any goroutine, by Receivers included.
+type Conn struct {
+	// Fixed after accept.
+	group *group
+	link  link
+	addr  netip.Addr
+
+	// Owned by the reading goroutine. recv is set once, before open.
+	recv   Receiver
+	reader wsock.Reader
+	early  []byte // the request so far, while it is incomplete
+
+	heard atomic.Bool // something arrived since the last heartbeat
+	place place       // in the group's wheel, guarded by its lock
+
+	mu       sync.Mutex
+	out      *queue // nil: nothing waits
+	state    state
+	pause    pauseReason
+	code     wire.Code // of the first close frame sent or received; 0: none
+	blocked  bool      // the socket takes no more; the link says when it does
+	dirty    bool      // somebody has undertaken to flush
+	reading  bool      // input is being handled, and a flush follows
+	refused  bool      // Offer refused: Drained is owed
+	progress bool      // something was written since the last heartbeat
+	pinged   bool
+	settled  bool // Establish was called
+}
+
+// link is the socket under a Conn. Its methods are called with Conn.mu held and must not block.
+type link interface {
+	// write sends from the front of q what the socket takes. With blocked it will call Conn.writable once there is room.
+	write(q *queue, s *scratch) (blocked bool, err error)
+	// want says whether input is wanted, and (while blocked) room for output.
+	want(input, room bool)
+	// end makes the reading goroutine come to the end of input.
+	end()
+	// finish does the same once what was written has left.
+	finish()
+}
+
+type state uint8
+
+const (
+	opening state = iota // the request has not come in full
+	open
+	closing // a close frame was sent or received: what arrives is dropped, except the peer's close
+	closed  // torn down, or about to be: nothing is written
+)
+
+type pauseReason uint8
+
+const (
+	pauseOwner    pauseReason = 1 << iota // SetReading was called
+	pauseOverflow                         // the peer does not read its replies
+)
+
+// RemoteAddr is the peer's address.
+func (c *Conn) RemoteAddr() netip.Addr { return c.addr }
+
+// Receiver is what Options.Open returned for this Conn.
+func (c *Conn) Receiver() Receiver { return c.recv }
+
+// Establish ends the time limit of the handshake: the peer has proved who it is, and heartbeats begin.
+func (c *Conn) Establish() {
+	c.mu.Lock()
+	first := !c.settled && c.state == open
+	c.settled = true
+	c.mu.Unlock()
+	if first {
+		c.group.wheel.set(c, spread(c.group.opt.PingInterval))
+	}
+}
+
+// Send queues a frame whatever waits already, and sees that it leaves. While more than QueueBytes wait, nothing more is
+// read from this socket, so what a peer can make wait is bounded by what it may ask for at once.
+func (c *Conn) Send(frame []byte) {
+	c.mu.Lock()
+	flush := c.pushLocked(frame) && !c.reading
+	if c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.pause&pauseOverflow == 0 {
+		c.pause |= pauseOverflow
+		c.wantLocked()
+	}
+	c.mu.Unlock()
+	if flush {
+		c.group.hand(c)
+	}
+}
+
+// Offer queues a frame unless too much waits already; if it was not taken, the Receiver's Drained is called once there is
+// room. flush says that the caller must pass c to Flush.
+func (c *Conn) Offer(frame []byte) (taken, flush bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out != nil && c.out.bytes+len(frame) > c.group.opt.QueueBytes && c.state == open {
+		c.refused = true
+		return false, false
+	}
+	return true, c.pushLocked(frame) && !c.reading
+}
+
+// pushLocked queues a frame and reports whether the caller has to flush. Caller must hold mu.
+func (c *Conn) pushLocked(frame []byte) bool {
+	if c.state != open {
+		return false
+	}
+	if c.out == nil {
+		c.out = queues.Get().(*queue)
+	}
+	c.out.push(frame)
+	if c.dirty || c.blocked {
+		return false
+	}
+	c.dirty = true
+	return true
+}
+
+// SetReading says whether input is wanted: what a busy Receiver cannot take stays with the peer. Messages that were read
+// already may still arrive.
+func (c *Conn) SetReading(on bool) { c.setPause(pauseOwner, !on) }
+
+func (c *Conn) setPause(why pauseReason, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.pause
+	if on {
+		c.pause |= why
+	} else {
+		c.pause &^= why
+	}
+	if before != c.pause && c.state == open {
+		c.wantLocked()
+	}
+}
+
+// Close sends a close frame and ends the connection when the peer has answered it, or has had its time.
+// The first close counts.
+func (c *Conn) Close(code wire.Code, reason string) {
+	c.mu.Lock()
+	flush := c.closeLocked(code, reason)
+	c.mu.Unlock()
+	if flush {
+		c.group.hand(c)
+	}
+}
+
+func (c *Conn) closeLocked(code wire.Code, reason string) (flush bool) {
+	if c.state != open {
+		if c.state == opening {
+			c.code = code
+			c.endLocked()
+		}
+		return false
+	}
+	flush = c.pushLocked(wsock.AppendClose(nil, uint16(code), reason)) && !c.reading
+	c.state, c.code, c.pause = closing, code, 0
+	c.wantLocked()
+	c.group.wheel.set(c, closeTimeout)
+	return flush
+}
+
+// Kill ends the connection without a word.
+func (c *Conn) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endLocked()
+}
+
+func (c *Conn) endLocked() {
+	if c.state == closed {
+		return
+	}
+	c.state = closed
+	c.dropLocked()
+	c.link.end()
+}
+
+func (c *Conn) dropLocked() {
+	if c.out != nil {
+		c.out.release()
+		c.out = nil
+	}
+}
+
+func (c *Conn) wantLocked() { c.link.want(c.pause == 0, c.blocked) }
+
+// flush writes what waits, as far as the socket takes it.
+func (c *Conn) flush(s *scratch) {
+	c.mu.Lock()
+	c.dirty = false
+	drained := c.flushLocked(s)
+	c.mu.Unlock()
+	if drained {
+		c.recv.Drained(c)
+	}
+}
+
+// writable is called by the link when a blocked socket has room again.
+func (c *Conn) writable(s *scratch) {
+	c.mu.Lock()
+	c.blocked = false
+	drained := c.flushLocked(s)
+	if !c.blocked && c.state != closed {
+		c.wantLocked()
+	}
+	c.mu.Unlock()
+	if drained {
+		c.recv.Drained(c)
+	}
+}
+
+// flushLocked reports whether Drained is to be called, after mu is released.
+func (c *Conn) flushLocked(s *scratch) (drained bool) {
+	if c.out == nil || c.blocked || c.state == closed {
+		return false
+	}
+	before := c.out.bytes
+	blocked, err := c.link.write(c.out, s)
+	if err != nil {
+		c.endLocked()
+		return false
+	}
+	c.wroteLocked(before - c.out.bytes)
+	if blocked {
+		c.blocked = true
+		c.wantLocked()
+		return false
+	}
+	return c.emptyLocked()
+}
+
+func (c *Conn) wroteLocked(n int) {
+	c.progress = c.progress || n > 0
+	c.group.bytesOut.Add(uint64(n))
+}
+
+// emptyLocked tidies up when nothing waits any more, and reports whether Drained is owed.
+func (c *Conn) emptyLocked() (drained bool) {
+	c.dropLocked()
+	if c.state == closing {
+		c.link.finish()
+		return false
+	}
+	if c.pause&pauseOverflow != 0 {
+		c.pause &^= pauseOverflow
+		c.wantLocked()
+	}
+	drained = c.refused && c.state == open
+	c.refused = false
+	return drained
+}
+
+// beat is called when c's time on the wheel has come. What it queues is flushed by the caller, who also calls the
+// Receiver's Beat if it reports true.
+func (c *Conn) beat() (settled bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == closed:
+		return false
+	case c.state == opening, c.state == closing:
+		if c.code == 0 {
+			c.code = wire.ConnectTimeout
+		}
+		c.endLocked()
+		return false
+	case c.blocked && !c.progress:
+		c.code = wire.SlowConsumer
+		c.endLocked()
+		return false
+	case !c.settled:
+		c.closeLocked(wire.ConnectTimeout, wire.ConnectTimeout.String())
+		return false
+	case c.heard.Swap(false), c.pause != 0:
+		c.pinged = false
+	case c.pinged:
+		c.closeLocked(wire.Stale, wire.Stale.String())
+		return false
+	default:
+		c.pinged = true
+		c.pushLocked(pingFrame)
+	}
+	c.progress = false
+	c.group.wheel.set(c, c.group.opt.PingInterval)
+	return true
+}
+
+var pingFrame = wsock.AppendFrame(nil, ws.OpPing, nil)

@@ -1,0 +1,286 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jetwire/jetwire/gateway/poll"
+)
+
+// loop reads the sockets of one epoll instance. Its goroutine is the only one that reads or closes their descriptors.
+type loop struct {
+	group  *group
+	poller *poll.Poller
+	buf    []byte // what one read of one socket may bring
+
+	mu    sync.Mutex
+	slots []*fdConn // by token; nil: free
+	free  []uint32
+	gen   uint32 // of the descriptor added last
+	shut  bool
+}
+
+// fdConn is a Conn and the descriptor under it, in one piece of memory. The token is slot and generation: an event of a
+// descriptor that was closed meanwhile finds another generation, or nothing.
+type fdConn struct {
+	Conn
+	loop  *loop
+	fd    int32
+	slot  uint32
+	gen   uint32
+	armed poll.Events // guarded by Conn.mu
+}
+
+const readBuffer = 64 << 10
+
+func (s *Server) startLoops() error {
+	for _, g := range s.groups {
+		p, err := poll.New()
+		if errors.Is(err, poll.ErrUnsupported) {
+			return nil
+		}
+		if err != nil {
+			return errors.Join(err, s.closeLoops())
+		}
+		s.loops = append(s.loops, &loop{group: g, poller: p, buf: make([]byte, readBuffer)})
+	}
+	for _, l := range s.loops {
+		s.work.Go(l.run)
+	}
+	return nil
+}
+
+func (s *Server) closeLoops() (err error) {
+	for _, l := range s.loops {
+		err = errors.Join(err, l.poller.Close())
+	}
+	return err
+}
+
+// acceptFD takes what waits on l, as raw descriptors.
+func (s *Server) acceptFD(l net.Listener) error {
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(lfd uintptr) bool {
+		for {
+			fd, sa, err := unix.Accept4(int(lfd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			switch {
+			case err == nil:
+				s.acceptedFD(fd, address(sa))
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+			default:
+				failed = os.NewSyscallError("accept4", err)
+				return true
+			}
+		}
+	})
+	if err != nil {
+		return net.ErrClosed // the only error of raw.Read
+	}
+	return failed
+}
+
+func address(sa unix.Sockaddr) netip.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(sa.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(sa.Addr).Unmap()
+	}
+	return netip.Addr{}
+}
+
+func (s *Server) acceptedFD(fd int, addr netip.Addr) {
+	if !s.admit(addr) {
+		_, _ = unix.Write(fd, []byte(overloaded))
+		_ = unix.Close(fd)
+		return
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err := s.loops[s.nextGroup()].add(fd, addr); err != nil {
+		s.opt.Logger.Error("cannot watch a socket", "error", err)
+		_ = unix.Close(fd)
+		s.left(addr)
+	}
+}
+
+func (l *loop) add(fd int, addr netip.Addr) error {
+	c := &fdConn{Conn: Conn{group: l.group, addr: addr, place: place{slot: -1}}, loop: l, fd: int32(fd), armed: poll.Readable}
+	c.link = c
+	l.mu.Lock()
+	if l.shut {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	if n := len(l.free); n > 0 {
+		c.slot, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		c.slot = uint32(len(l.slots))
+		l.slots = append(l.slots, nil)
+	}
+	l.slots[c.slot] = c
+	l.gen++
+	c.gen = l.gen
+	l.mu.Unlock()
+	l.group.wheel.set(&c.Conn, l.group.opt.HandshakeTimeout)
+	if err := l.poller.Add(fd, c.token(), poll.Readable); err != nil {
+		l.forget(c)
+		l.group.wheel.remove(&c.Conn)
+		return err
+	}
+	return nil
+}
+
+func (c *fdConn) token() uint64 { return uint64(c.gen)<<32 | uint64(c.slot) }
+
+func (l *loop) forget(c *fdConn) {
+	l.mu.Lock()
+	l.slots[c.slot] = nil
+	l.free = append(l.free, c.slot)
+	l.mu.Unlock()
+}
+
+// run handles events until the poller is closed, and then closes every socket.
+func (l *loop) run() {
+	var ready [poll.BatchSize]*fdConn
+	err := l.poller.Wait(func(events []poll.Event) {
+		l.mu.Lock()
+		for i, e := range events {
+			ready[i] = nil
+			if slot := uint32(e.Token); int(slot) < len(l.slots) {
+				if c := l.slots[slot]; c != nil && c.token() == e.Token {
+					ready[i] = c
+				}
+			}
+		}
+		l.mu.Unlock()
+		s := getScratch()
+		for i, e := range events {
+			if ready[i] != nil {
+				l.handle(ready[i], e.Events, s)
+			}
+		}
+		s.release()
+	})
+	if !errors.Is(err, poll.ErrClosed) {
+		l.group.opt.Logger.Error("an epoll loop has failed; its sockets are closed", "error", err)
+	}
+	l.mu.Lock()
+	l.shut = true
+	conns := l.slots
+	l.slots = nil
+	l.mu.Unlock()
+	for _, c := range conns {
+		if c != nil {
+			c.gone(false)
+			_ = unix.Close(int(c.fd))
+		}
+	}
+}
+
+func (l *loop) appendConns(conns []*Conn) []*Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.slots {
+		if c != nil {
+			conns = append(conns, &c.Conn)
+		}
+	}
+	return conns
+}
+
+func (l *loop) close() { _ = l.poller.Close() }
+
+func (l *loop) handle(c *fdConn, ev poll.Events, s *scratch) {
+	if ev&poll.Writable != 0 {
+		c.writable(s)
+	}
+	if ev&(poll.Readable|poll.Hangup) == 0 {
+		return
+	}
+	n, err := unix.Read(int(c.fd), l.buf)
+	switch {
+	case n > 0:
+		switch c.input(l.buf[:n], s) {
+		case toHTTP:
+			l.toHTTP(c)
+		case tearOff:
+			l.tearDown(c)
+		}
+	case err == unix.EAGAIN, err == unix.EINTR:
+	default: // the end of the stream, or an error of the socket
+		l.tearDown(c)
+	}
+}
+
+func (l *loop) tearDown(c *fdConn) {
+	l.forget(c)
+	c.gone(false)
+	_ = unix.Close(int(c.fd))
+}
+
+// toHTTP moves the descriptor into Go's poller, where net/http goes on with it.
+func (l *loop) toHTTP(c *fdConn) {
+	l.forget(c)
+	_ = l.poller.Remove(int(c.fd))
+	c.gone(true)
+	f := os.NewFile(uintptr(c.fd), "http")
+	conn, err := net.FileConn(f)
+	_ = f.Close() // FileConn has duplicated it
+	srv := l.group.srv
+	if err != nil {
+		srv.opt.Logger.Error("cannot hand a connection to HTTP", "error", err)
+		srv.left(c.addr)
+		return
+	}
+	srv.work.Go(func() { srv.give(conn, c.early, c.addr) })
+}
+
+// write sends from the front of q until it is empty or the socket is full.
+func (c *fdConn) write(q *queue, s *scratch) (blocked bool, err error) {
+	for len(q.frames) > 0 {
+		p := s.head(q)
+		n, err := unix.Write(int(c.fd), p)
+		switch {
+		case err == nil:
+			q.written(n)
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return true, nil
+		default:
+			return false, os.NewSyscallError("write", err)
+		}
+	}
+	return false, nil
+}
+
+func (c *fdConn) want(input, room bool) {
+	var ev poll.Events
+	if input {
+		ev |= poll.Readable
+	}
+	if room {
+		ev |= poll.Writable
+	}
+	if ev != c.armed {
+		c.armed = ev
+		_ = c.loop.poller.Modify(int(c.fd), c.token(), ev)
+	}
+}
+
+func (c *fdConn) end() {
+	c.want(true, false)
+	_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
+}
+
+func (c *fdConn) finish() { _ = unix.Shutdown(int(c.fd), unix.SHUT_WR) }

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package transport
+
+import "net"
+
+// loop does not exist on this system: every Conn stands on a net.Conn.
+type loop struct{}
+
+func (*Server) startLoops() error { return nil }
+
+func (*Server) acceptFD(net.Listener) error { return net.ErrClosed }
+
+func (*loop) close() {}
+
+func (*loop) appendConns(conns []*Conn) []*Conn { return conns }

@@ -1,0 +1,195 @@
+package transport
+
+import (
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// netLink is a Conn's socket where epoll is not: under TLS, on other systems, or taken over from net/http. One goroutine
+// reads, another writes while something waits.
+type netLink struct {
+	conn *Conn
+	nc   net.Conn
+	room chan struct{} // tells the writer to go on; closed by nobody
+	done chan struct{} // closed by the reading goroutine at its end
+
+	input  chan struct{} // tells the reader that input is wanted again
+	wanted bool
+}
+
+// acceptConn takes one connection from l.
+func (s *Server) acceptConn(l net.Listener) error {
+	nc, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	addr := remoteAddr(nc)
+	if !s.admit(addr) {
+		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+		if s.opt.TLS == nil {
+			_, _ = nc.Write([]byte(overloaded))
+		}
+		_ = nc.Close()
+		return nil
+	}
+	if s.opt.TLS != nil {
+		nc = tls.Server(nc, s.opt.TLS)
+	}
+	s.serveNetConn(nc, addr)
+	return nil
+}
+
+func remoteAddr(nc net.Conn) netip.Addr {
+	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// serveNetConn starts the goroutines of an admitted connection.
+func (s *Server) serveNetConn(nc net.Conn, addr netip.Addr) {
+	c := s.groups[s.nextGroup()].newConn()
+	c.addr = addr
+	l := &netLink{
+		conn: c, nc: nc, wanted: true,
+		room: make(chan struct{}, 1), done: make(chan struct{}), input: make(chan struct{}, 1),
+	}
+	c.link = l
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		_ = nc.Close()
+		s.left(addr)
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.work.Add(2)
+	s.mu.Unlock()
+	c.group.wheel.set(c, s.opt.HandshakeTimeout)
+	go l.read()
+	go l.drain()
+}
+
+const netBuffer = 4 << 10
+
+func (l *netLink) read() {
+	c, s := l.conn, l.conn.group.srv
+	defer s.work.Done()
+	buf := make([]byte, netBuffer)
+	scratch := getScratch()
+	next := goOn
+	for next == goOn {
+		n, err := l.nc.Read(buf)
+		if n > 0 {
+			next = c.input(buf[:n], scratch)
+		}
+		if err != nil {
+			break
+		}
+		l.awaitWanted()
+	}
+	scratch.release()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	close(l.done)
+	c.gone(next == toHTTP)
+	if next == toHTTP {
+		s.give(l.nc, c.early, c.addr)
+		return
+	}
+	_ = l.nc.Close()
+}
+
+// awaitWanted returns when input is wanted, or the connection has ended.
+func (l *netLink) awaitWanted() {
+	for {
+		l.conn.mu.Lock()
+		on := l.wanted || l.conn.state == closed
+		l.conn.mu.Unlock()
+		if on {
+			return
+		}
+		<-l.input
+	}
+}
+
+// drain writes what waits, a queue at a time, until the connection ends.
+func (l *netLink) drain() {
+	c := l.conn
+	defer c.group.srv.work.Done()
+	scratch := getScratch()
+	defer scratch.release()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-l.room:
+		}
+		for l.writeHead(scratch) {
+		}
+		c.writable(scratch)
+	}
+}
+
+// writeHead writes a bufferful from the front of the queue, and reports whether more waits.
+func (l *netLink) writeHead(s *scratch) bool {
+	c := l.conn
+	c.mu.Lock()
+	if c.out == nil || len(c.out.frames) == 0 || c.state == closed {
+		c.mu.Unlock()
+		return false
+	}
+	p := s.head(c.out)
+	c.mu.Unlock()
+	n, err := l.nc.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.endLocked()
+	}
+	if c.out == nil {
+		return false
+	}
+	c.out.written(n)
+	c.wroteLocked(n)
+	return len(c.out.frames) > 0
+}
+
+// write leaves the work to the writing goroutine.
+func (l *netLink) write(q *queue, _ *scratch) (blocked bool, err error) {
+	if len(q.frames) == 0 {
+		return false, nil
+	}
+	poke(l.room)
+	return true, nil
+}
+
+func (l *netLink) want(input, _ bool) {
+	l.wanted = input
+	if input {
+		poke(l.input)
+	}
+}
+
+// end is called with Conn.mu held: closing a TLS connection may write, so the deadline ends both goroutines instead.
+func (l *netLink) end() {
+	_ = l.nc.SetDeadline(time.Unix(1, 0))
+	poke(l.input)
+}
+
+func (l *netLink) finish() {
+	_ = l.nc.SetReadDeadline(time.Now().Add(closeTimeout))
+	if half, ok := l.nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,293 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/gateway/wsock"
+)
+
+// ErrClosed is what Serve returns after Close, and Listen refuses with.
+var ErrClosed = errors.New("transport: server closed")
+
+// Server accepts sockets on one port: WebSockets for its Receivers, everything else for net/http.
+type Server struct {
+	opt       Options
+	handshake wsock.Handshake
+	limits    wsock.Limits
+	http      *http.Server
+	httpConns *httpListener
+	groups    []*group
+	loops     []*loop // of the first groups; none where epoll is not used
+
+	ctx  context.Context // ends when Close begins
+	stop context.CancelFunc
+	work sync.WaitGroup // writers, loops, the clock, reading goroutines, net/http
+
+	refusedHandshakes, refusedConns, accepted atomic.Uint64
+	next                                      atomic.Uint32 // group of the next Conn
+
+	mu       sync.Mutex
+	listener net.Listener
+	conns    map[*Conn]struct{} // only those not in a loop
+	count    int
+	perAddr  map[netip.Addr]int
+	closes   map[wire.Code]uint64
+	closed   bool
+}
+
+// New makes a Server and starts what it shares between sockets. Close must be called.
+func New(o Options) (*Server, error) {
+	o = o.withDefaults()
+	s := &Server{
+		opt:     o,
+		limits:  wsock.Limits{MaxMessage: o.MaxMessage, Server: true},
+		conns:   make(map[*Conn]struct{}),
+		perAddr: make(map[netip.Addr]int),
+		closes:  make(map[wire.Code]uint64),
+	}
+	s.handshake = wsock.Handshake{MaxBytes: o.HandshakeBytes, Origin: o.Origin, Protocols: o.Protocols}
+	if o.Path != "" {
+		s.handshake.Path = func(path string) bool { return path == o.Path }
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	for range o.Loops {
+		s.groups = append(s.groups, newGroup(s))
+	}
+	if !o.Portable && o.TLS == nil {
+		if err := s.startLoops(); err != nil {
+			s.stop()
+			return nil, err
+		}
+	}
+	s.startHTTP()
+	for _, g := range s.groups {
+		s.work.Go(g.write)
+	}
+	s.work.Go(s.clock)
+	return s, nil
+}
+
+// Listen binds the address, "host:port", and returns what was bound; port 0 takes a free one.
+func (s *Server) Listen(addr string) (net.Addr, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.listener != nil {
+		_ = l.Close()
+		return nil, ErrClosed
+	}
+	s.listener = l
+	return l.Addr(), nil
+}
+
+// Serve accepts until StopAccepting or Close, and then returns ErrClosed.
+func (s *Server) Serve() error {
+	s.mu.Lock()
+	l := s.listener
+	s.mu.Unlock()
+	if l == nil {
+		return ErrClosed
+	}
+	accept := s.acceptConn
+	if len(s.loops) > 0 {
+		accept = s.acceptFD
+	}
+	for {
+		err := accept(l)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return ErrClosed
+		}
+		// Out of descriptors or memory: those that are connected go on, and accepting is tried again.
+		s.opt.Logger.Error("cannot accept; raise the descriptor limit or limit connections", "error", err)
+		sleep(s.ctx, 100*time.Millisecond)
+	}
+}
+
+// StopAccepting closes the listener; established connections stay.
+func (s *Server) StopAccepting() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	err := s.listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends every connection at once (after a Drain of the caller's own there should be none) and waits for all it
+// started.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	if again {
+		return nil
+	}
+	s.stop()
+	err := errors.Join(s.StopAccepting(), s.stopHTTP())
+	for _, c := range conns {
+		c.Kill()
+	}
+	for _, l := range s.loops {
+		l.close()
+	}
+	for _, g := range s.groups {
+		g.stop()
+	}
+	s.work.Wait()
+	return err
+}
+
+// clock turns the wheels.
+func (s *Server) clock() {
+	t := time.NewTicker(s.groups[0].wheel.tick)
+	defer t.Stop()
+	scratch := getScratch()
+	defer scratch.release()
+	var due []*Conn
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-t.C:
+			for _, g := range s.groups {
+				due = g.turn(due, scratch)
+			}
+		}
+	}
+}
+
+// Each calls f with every established connection.
+func (s *Server) Each(f func(*Conn)) {
+	var conns []*Conn
+	s.mu.Lock()
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, l := range s.loops {
+		conns = l.appendConns(conns)
+	}
+	for _, c := range conns {
+		if c.isSettled() {
+			f(c)
+		}
+	}
+}
+
+func (s *Server) nextGroup() int { return int(s.next.Add(1)) % len(s.groups) }
+
+// admit counts a socket in, unless a limit is reached or the server closes.
+func (s *Server) admit(addr netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed ||
+		s.opt.MaxConns > 0 && s.count >= s.opt.MaxConns ||
+		s.opt.MaxConnsPerAddr > 0 && s.perAddr[addr] >= s.opt.MaxConnsPerAddr {
+		s.refusedConns.Add(1)
+		return false
+	}
+	s.accepted.Add(1)
+	s.count++
+	if s.opt.MaxConnsPerAddr > 0 {
+		s.perAddr[addr]++
+	}
+	return true
+}
+
+// overloaded is what a socket over a limit gets before it is closed.
+const overloaded = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+// left counts a socket out.
+func (s *Server) left(addr netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count--
+	if s.opt.MaxConnsPerAddr > 0 {
+		if s.perAddr[addr]--; s.perAddr[addr] <= 0 {
+			delete(s.perAddr, addr)
+		}
+	}
+}
+
+// gone is called once for each Conn, by its reading goroutine, when its socket is closed or net/http's.
+func (c *Conn) gone(toHTTP bool) {
+	c.group.wheel.remove(c)
+	c.mu.Lock()
+	c.state = closed
+	c.dropLocked()
+	code := c.code
+	c.mu.Unlock()
+	c.reader.Release()
+	if toHTTP {
+		return // counted out when net/http closes it
+	}
+	s := c.group.srv
+	s.left(c.addr)
+	if c.recv == nil {
+		return
+	}
+	if code == 0 {
+		code = AbnormalClosure
+	}
+	s.mu.Lock()
+	s.closes[code]++
+	s.mu.Unlock()
+	c.recv.Closed(c, code)
+}
+
+// Stats are counts since New, but Connections, which is now.
+type Stats struct {
+	Connections        int // sockets, HTTP's included
+	Accepted           uint64
+	RefusedConnections uint64 // over MaxConns or MaxConnsPerAddr
+	RefusedHandshakes  uint64
+	Closes             map[wire.Code]uint64 // WebSockets ended, by close code
+	BytesIn, BytesOut  uint64               // of WebSockets, framing included
+	MessagesIn         uint64
+}
+
+// Stats returns the counts.
+func (s *Server) Stats() Stats {
+	st := Stats{
+		Accepted:           s.accepted.Load(),
+		RefusedConnections: s.refusedConns.Load(),
+		RefusedHandshakes:  s.refusedHandshakes.Load(),
+		Closes:             make(map[wire.Code]uint64),
+	}
+	for _, g := range s.groups {
+		st.BytesIn += g.bytesIn.Load()
+		st.BytesOut += g.bytesOut.Load()
+		st.MessagesIn += g.messagesIn.Load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Connections = s.count
+	for code, n := range s.closes {
+		st.Closes[code] = n
+	}
+	return st
+}
