@@ -1,0 +1,167 @@
+// Package hub keeps every subscription as a cursor on a channel's log, and moves it.
+//
+// A cursor is live or behind. Live cursors are handed each message as the tail brings it, encoded once for all sockets.
+// A cursor falls behind when it begins with a position in the past, when its socket takes no more, or when the tail
+// skipped something; a few workers then read pages of the log for it, at the speed of its socket, until it stands at the
+// head again. Reconnect, absence, slowness and repair are the same path.
+//
+// Invariants: a cursor's position only grows within an epoch, and moves when, and only when, its socket took what lies
+// before. What follows the position is delivered by exactly one of the two paths: a cursor becomes live under the lock
+// that fan-out takes, and only if nothing of its channel beyond its position has passed meanwhile.
+//
+// Locks: shard.mu, then what Sink.Offer takes. run.mu is a leaf.
+//
+// The package knows logs and frames. It must not know sockets, sessions, users or the protocol.
+package hub
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jetwire/jetwire/streams"
+)
+
+// Sink is where a cursor's frames go: a socket's queue.
+type Sink interface {
+	// Offer queues a frame unless too much waits already. If it was not taken, the owner calls Cursor.Drained for each of
+	// the sink's cursors once there is room. flush says that the sink must be passed to Options.Flush.
+	Offer(frame []byte) (taken, flush bool)
+}
+
+// Log is what a cursor that is behind reads. *streams.Stream is one.
+type Log interface {
+	Epoch() string
+	Head() uint64
+	Page(context.Context, streams.PageRequest) (streams.Page, error)
+}
+
+var _ Log = (*streams.Stream)(nil)
+
+// Gap names what a cursor can no longer get. To is 0 if the range belongs to another epoch.
+type Gap struct {
+	Channel, Epoch string
+	From, To       uint64
+	NewEpoch       bool
+}
+
+// Defaults of Options.
+const (
+	DefaultWorkers      = 16
+	DefaultPageMessages = 128
+	DefaultPageBytes    = 128 << 10
+)
+
+// Options configures a Hub. The first three are required.
+type Options struct {
+	Message func(*streams.Message) []byte // the frame that carries a message
+	Gap     func(Gap) []byte              // the frame that tells of a gap
+	Flush   func([]Sink)                  // writes what Offer queued; the slice is the hub's again afterwards
+
+	Workers      int // cursors that are caught up at a time
+	PageMessages int // read for one cursor before the next has its turn
+	PageBytes    int
+	Logger       *slog.Logger
+}
+
+const shards = 64
+
+// Hub holds the cursors of one gateway.
+type Hub struct {
+	opt    Options
+	seed   maphash.Seed
+	shards [shards]shard
+	run    run
+
+	ctx  context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	delivered, skipped, fellBehind, caughtUp, gaps, holes atomic.Uint64
+}
+
+// shard is a part of the channels.
+type shard struct {
+	mu     sync.Mutex
+	topics map[string]*topic
+}
+
+// topic is a channel that has cursors. Guarded by its shard's mu, but for the fields that never change.
+type topic struct {
+	name  string
+	log   Log
+	hub   *Hub
+	shard *shard
+
+	cursors []*Cursor
+	last    uint64 // sequence that passed last
+}
+
+// New makes a Hub and starts its workers. Close must be called.
+func New(o Options) *Hub {
+	if o.Workers <= 0 {
+		o.Workers = DefaultWorkers
+	}
+	if o.PageMessages <= 0 {
+		o.PageMessages = DefaultPageMessages
+	}
+	if o.PageBytes <= 0 {
+		o.PageBytes = DefaultPageBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Hub{opt: o, seed: maphash.MakeSeed()}
+	for i := range h.shards {
+		h.shards[i].topics = make(map[string]*topic)
+	}
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.run.ready.L = &h.run.mu
+	for range o.Workers {
+		h.work.Go(h.catchUp)
+	}
+	h.work.Go(h.retry)
+	return h
+}
+
+// Close stops the workers and waits for them. Cursors move no more.
+func (h *Hub) Close() {
+	h.stop()
+	h.run.end()
+	h.work.Wait()
+}
+
+func (h *Hub) shard(channel string) *shard {
+	return &h.shards[maphash.String(h.seed, channel)%shards]
+}
+
+// Stats are counts since New, but Channels and Cursors, which are now.
+type Stats struct {
+	Channels, Cursors int
+	Delivered         uint64 // frames of messages that sockets' queues took
+	Skipped           uint64 // messages that a full socket missed at QoS 0
+	FellBehind        uint64 // times that a live cursor's socket was full
+	CaughtUp          uint64 // times that a cursor joined the live path
+	Gaps              uint64 // gap frames
+	Holes             uint64 // times that the live path lacked a message, found by prev, and read again
+}
+
+// Stats returns the counts.
+func (h *Hub) Stats() Stats {
+	st := Stats{
+		Delivered: h.delivered.Load(), Skipped: h.skipped.Load(), FellBehind: h.fellBehind.Load(),
+		CaughtUp: h.caughtUp.Load(), Gaps: h.gaps.Load(), Holes: h.holes.Load(),
+	}
+	for i := range h.shards {
+		sh := &h.shards[i]
+		sh.mu.Lock()
+		st.Channels += len(sh.topics)
+		for _, t := range sh.topics {
+			st.Cursors += len(t.cursors)
+		}
+		sh.mu.Unlock()
+	}
+	return st
+}
