@@ -1,0 +1,22 @@
+package session
+
+import (
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+func (s *Session) history(id uint64, grant *auth.Grant, c wire.History) {
+	if err := s.allow(grant, auth.History, c.Channel); err != nil {
+		s.fail(id, err)
+		return
+	}
+	s.begin()
+	s.opt.Broker.History(c, func(r wire.HistoryReply, err error) {
+		s.end()
+		if err != nil {
+			s.fail(id, wireError(err))
+			return
+		}
+		s.reply(id, func(dst []byte) []byte { return wire.AppendHistoryReply(dst, id, &r) })
+	})
+}

@@ -1,0 +1,298 @@
+// Package session is one connection's state machine: it reads commands, checks state and permission, calls the Broker,
+// and answers. One file per command.
+//
+// What holds: connect comes first; every command with an id is answered once; a reply to subscribe comes before the
+// subscription's first message; the permission to subscribe, publish and read history is checked each time it is used.
+// What a client can make a session hold is bounded: subscriptions by MaxSubscriptions, work under way by MaxInFlight,
+// past which nothing is read from the connection until answers have come.
+//
+// The package sees no socket, no hub and no NATS.
+package session
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// Conn is the session's connection.
+type Conn interface {
+	Send(payload []byte)                 // one text message; copied
+	Close(code wire.Code, reason string) // the first call counts
+	Establish()                          // the peer is who it says: heartbeats begin
+	SetReading(on bool)                  // whether commands are wanted
+}
+
+// Broker does what commands ask for. Its callbacks are called once, from any goroutine, perhaps before the method
+// returns; they do not block.
+type Broker interface {
+	// Rules returns the rules of a channel's namespace.
+	Rules(channel string) (auth.Rules, error)
+	// Subscribe puts a subscription of c's in place. attached is called before its first message may arrive.
+	Subscribe(c Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(Subscription, error))
+	Publish(p Publication, done func(wire.PublishReply, error))
+	History(h wire.History, done func(wire.HistoryReply, error))
+}
+
+// Subscription is a place at a channel's log.
+type Subscription interface {
+	Position() uint64 // everything up to this sequence was sent
+	Epoch() string
+	Drained() // the connection has room again
+	Cancel()
+}
+
+// Publication is a message on its way in. The body is valid until Broker.Publish returns.
+type Publication struct {
+	Channel, ID, From string
+	QoS               wire.QoS
+	Body              []byte
+}
+
+// Options is what all sessions of a gateway share. Verify, Broker and the numbers are required.
+type Options struct {
+	Verify           func(token string, now time.Time) (*auth.Grant, error)
+	Broker           Broker
+	Ping             time.Duration // told to clients: how often a silent connection is pinged
+	RetryWindow      time.Duration // told to clients: for how long a publish with an id may be retried
+	MaxMessage       int           // told to clients: bytes of a frame
+	MaxSubscriptions int
+	MaxInFlight      int // commands that wait for their answers
+	Logger           *slog.Logger
+	Now              func() time.Time // time.Now
+}
+
+// Session is one connection's. Receive and Closed are called by one goroutine at a time, Beat and Drained by any.
+type Session struct {
+	opt  *Options
+	conn Conn
+
+	mu       sync.Mutex
+	grant    *auth.Grant // nil before connect
+	subs     []*subscription
+	inFlight int
+	warned   bool // that the token has expired
+	closed   bool
+}
+
+type subscription struct {
+	channel string
+	place   Subscription // nil while it is being put in place
+	acked   uint64
+	epoch   string // of acked
+	qos     wire.QoS
+	ended   bool // unsubscribed while it was being put in place
+}
+
+// New makes the session of a connection that has just been opened.
+func New(o *Options, c Conn) *Session { return &Session{opt: o, conn: c} }
+
+// reader is what reading a message takes. It is used for one message at a time and shared by all sessions.
+type reader struct {
+	decoder wire.Decoder
+	command wire.Command
+}
+
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+// Receive handles one message: one or more commands.
+func (s *Session) Receive(text bool, payload []byte) {
+	if !text {
+		s.conn.Close(wire.UnsupportedData, wire.UnsupportedData.String())
+		return
+	}
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	r.decoder.Reset(payload)
+	for {
+		err := r.decoder.Next(&r.command)
+		var refused *wire.Error
+		switch {
+		case err == nil:
+			s.handle(&r.command)
+		case errors.Is(err, io.EOF):
+			return
+		case errors.As(err, &refused):
+			s.fail(r.command.ID, refused)
+		default: // what follows cannot be read
+			s.conn.Close(wire.BadRequest, clip(err.Error()))
+			return
+		}
+		if s.isClosed() {
+			return
+		}
+	}
+}
+
+// clip cuts a text to what a close frame carries (RFC 6455, 5.5: 125 bytes with the code).
+func clip(reason string) string {
+	return reason[:min(len(reason), 123)]
+}
+
+func (s *Session) handle(c *wire.Command) {
+	if c.Op == wire.OpConnect {
+		s.connect(c.ID, &c.Connect)
+		return
+	}
+	s.mu.Lock()
+	grant := s.grant
+	s.mu.Unlock()
+	if grant == nil {
+		s.fail(c.ID, wire.Unauthenticated.Err())
+		s.close(wire.Unauthenticated)
+		return
+	}
+	switch c.Op {
+	case wire.OpSubscribe:
+		s.subscribe(c.ID, grant, c.Subscribe)
+	case wire.OpUnsubscribe:
+		s.unsubscribe(c.ID, &c.Unsubscribe)
+	case wire.OpPublish:
+		s.publish(c.ID, grant, &c.Publish)
+	case wire.OpAck:
+		s.ack(c.ID, &c.Ack)
+	case wire.OpHistory:
+		s.history(c.ID, grant, c.History)
+	case wire.OpPing:
+		s.reply(c.ID, func(dst []byte) []byte { return wire.AppendPong(dst, c.ID) })
+	}
+}
+
+// allow checks an operation on a channel, at the moment it is asked for.
+func (s *Session) allow(grant *auth.Grant, op auth.Op, channel string) *wire.Error {
+	if err := wire.ValidChannel(channel); err != nil {
+		return wireError(err)
+	}
+	rules, err := s.opt.Broker.Rules(channel)
+	if err != nil {
+		return wireError(err)
+	}
+	switch err := grant.Allows(op, channel, rules, s.opt.Now()); {
+	case err == nil:
+		return nil
+	case errors.Is(err, auth.ErrExpired):
+		return wire.ExpiredToken.Err()
+	default:
+		return wire.PermissionDenied.With("neither the token nor the namespace's rules allow to " + op.String() + " " + channel)
+	}
+}
+
+// begin counts a command that will be answered later. end must be called once.
+func (s *Session) begin() {
+	s.mu.Lock()
+	s.inFlight++
+	full := s.inFlight == s.opt.MaxInFlight
+	s.mu.Unlock()
+	if full {
+		s.conn.SetReading(false)
+	}
+}
+
+func (s *Session) end() {
+	s.mu.Lock()
+	s.inFlight--
+	room := s.inFlight == s.opt.MaxInFlight-1
+	s.mu.Unlock()
+	if room {
+		s.conn.SetReading(true)
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// keepBuffer bounds what a buffer in the pool holds on to.
+const keepBuffer = 64 << 10
+
+func (s *Session) send(encode func(dst []byte) []byte) {
+	b := buffers.Get().(*[]byte)
+	*b = encode((*b)[:0])
+	s.conn.Send(*b)
+	if cap(*b) <= keepBuffer {
+		buffers.Put(b)
+	}
+}
+
+// reply sends what encode appends, if the client wants a reply.
+func (s *Session) reply(id uint64, encode func(dst []byte) []byte) {
+	if id != 0 {
+		s.send(encode)
+	}
+}
+
+// fail answers a command with an error; without an id the error is pushed.
+func (s *Session) fail(id uint64, e *wire.Error) {
+	s.send(func(dst []byte) []byte { return wire.AppendErrorReply(dst, id, e) })
+}
+
+// wireError makes any error one that a client may see: what is not meant for it becomes a fixed text.
+func wireError(err error) *wire.Error {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return wire.Internal.Err()
+}
+
+func (s *Session) close(code wire.Code) { s.conn.Close(code, code.String()) }
+
+func (s *Session) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// Drained is called when the connection has room again for what a subscription could not send.
+func (s *Session) Drained() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs {
+		if sub.place != nil {
+			sub.place.Drained()
+		}
+	}
+}
+
+// Beat is called about once in a ping interval. A token that has expired is announced, and an interval later the
+// connection is closed.
+func (s *Session) Beat() {
+	s.mu.Lock()
+	expired := s.grant != nil && s.grant.Expired(s.opt.Now())
+	warned := s.warned
+	s.warned = expired
+	s.mu.Unlock()
+	switch {
+	case expired && warned:
+		s.close(wire.ExpiredToken)
+	case expired:
+		s.send(func(dst []byte) []byte { return wire.AppendExpiredPush(dst, s.opt.Ping.Seconds()) })
+	}
+}
+
+// Drain asks the client to come back after a while, to this server or another, and closes the connection.
+func (s *Session) Drain(after time.Duration) {
+	seconds := math.Round(after.Seconds()*1000) / 1000
+	s.send(func(dst []byte) []byte { return wire.AppendReconnectPush(dst, seconds, wire.Draining.String()) })
+	s.close(wire.Draining)
+}
+
+// Closed ends the session with its connection.
+func (s *Session) Closed() {
+	s.mu.Lock()
+	subs := s.subs
+	s.subs, s.closed = nil, true
+	for _, sub := range subs {
+		sub.ended = true
+	}
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if sub.place != nil {
+			sub.place.Cancel()
+		}
+	}
+}
