@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/streams"
+)
+
+// broker does what sessions ask for, with the hub and the log.
+type broker struct {
+	log     *streams.Log
+	hub     *hub.Hub
+	rules   map[string]auth.Rules
+	other   auth.Rules
+	page    int
+	reading chan struct{} // a place for each history page under way
+
+	ctx  context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup // history pages
+}
+
+var _ session.Broker = (*broker)(nil)
+
+// historyReads is how many history pages are read at a time; more wait.
+const historyReads = 128
+
+func newBroker(g *Gateway) *broker {
+	b := &broker{
+		log: g.log, hub: g.hub, rules: g.opt.Rules, other: g.opt.DefaultRules,
+		page: g.opt.Limits.HistoryPage, reading: make(chan struct{}, historyReads),
+	}
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	return b
+}
+
+// close ends the pages under way and waits for them.
+func (b *broker) close() {
+	b.stop()
+	b.work.Wait()
+}
+
+func (b *broker) Rules(channel string) (auth.Rules, error) {
+	ns := wire.Namespace(channel)
+	if r, ok := b.rules[ns]; ok {
+		return r, nil
+	}
+	if ns == "user" {
+		return auth.UserRules, nil
+	}
+	return b.other, nil
+}
+
+func (b *broker) Subscribe(c session.Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(session.Subscription, error)) {
+	sink := c.(*client).conn
+	b.log.With(r.Channel, func(s *streams.Stream, err error) {
+		if err != nil {
+			done(nil, wireError(err))
+			return
+		}
+		cursor := b.hub.Subscribe(hub.Request{
+			Channel: r.Channel, Log: s, Sink: sink,
+			Lossy: r.QoS == wire.AtMostOnce, Resume: r.Resume, Since: r.Since, Epoch: r.Epoch,
+		}, func(epoch string, head uint64) {
+			attached(wire.SubscribeReply{Channel: r.Channel, Epoch: epoch, Seq: head, QoS: r.QoS})
+		})
+		done(cursor, nil)
+	})
+}
+
+func (b *broker) Publish(p session.Publication, done func(wire.PublishReply, error)) {
+	channel := p.Channel
+	b.log.Publish(streams.Publication{Channel: channel, ID: p.ID, From: p.From, QoS: uint8(p.QoS), Body: p.Body},
+		func(a streams.Ack, err error) {
+			if err != nil {
+				done(wire.PublishReply{}, wireError(err))
+				return
+			}
+			done(wire.PublishReply{
+				Channel: channel, Seq: a.Seq, Epoch: a.Epoch, Duplicate: a.Duplicate, Durability: a.Durability,
+			}, nil)
+		})
+}
+
+// wireErrors maps the log's errors to codes; the first that matches counts.
+var wireErrors = []struct {
+	err  error
+	code wire.Code
+	// detail: the error's own text is for the client, too
+	detail bool
+}{
+	{streams.ErrBadChannel, wire.BadChannel, true},
+	{streams.ErrUnknownNamespace, wire.UnknownNamespace, false},
+	{streams.ErrTooManyNamespaces, wire.TooManyNamespaces, false},
+	{streams.ErrTooLarge, wire.TooLarge, true},
+	{streams.ErrBadPublication, wire.BadRequest, true},
+	{streams.ErrStoreFull, wire.StoreFull, false},
+	{streams.ErrWrongEpoch, wire.WrongEpoch, false},
+	{streams.ErrTimeout, wire.Timeout, false},
+	{context.DeadlineExceeded, wire.Timeout, false},
+	{streams.ErrUnavailable, wire.Unavailable, false},
+	{streams.ErrClosed, wire.Unavailable, false},
+	{context.Canceled, wire.Unavailable, false},
+}
+
+// wireError is the one place where the log's errors become codes.
+func wireError(err error) *wire.Error {
+	var already *wire.Error
+	if errors.As(err, &already) {
+		return already
+	}
+	for _, e := range wireErrors {
+		if errors.Is(err, e.err) {
+			if e.detail {
+				return e.code.With(err.Error())
+			}
+			return e.code.Err()
+		}
+	}
+	return wire.Internal.Err()
+}

@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"github.com/gobwas/ws"
+
+	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/gateway/wsock"
+)
+
+// client is where a socket and a session meet: what the one receives goes to the other, and back.
+type client struct {
+	conn    *transport.Conn
+	session *session.Session
+}
+
+var (
+	_ transport.Receiver = (*client)(nil)
+	_ session.Conn       = (*client)(nil)
+	_ hub.Sink           = (*transport.Conn)(nil)
+)
+
+func (g *Gateway) open(c *transport.Conn) transport.Receiver {
+	cl := &client{conn: c}
+	cl.session = session.New(&g.sessions, cl)
+	return cl
+}
+
+func (cl *client) Receive(_ *transport.Conn, text bool, payload []byte) {
+	cl.session.Receive(text, payload)
+}
+func (cl *client) Drained(*transport.Conn)           { cl.session.Drained() }
+func (cl *client) Beat(*transport.Conn)              { cl.session.Beat() }
+func (cl *client) Closed(*transport.Conn, wire.Code) { cl.session.Closed() }
+
+func (cl *client) Send(payload []byte)                 { cl.conn.Send(textFrame(payload)) }
+func (cl *client) Close(code wire.Code, reason string) { cl.conn.Close(code, reason) }
+func (cl *client) Establish()                          { cl.conn.Establish() }
+func (cl *client) SetReading(on bool)                  { cl.conn.SetReading(on) }
+
+// textFrame copies payload into a frame.
+func textFrame(payload []byte) []byte {
+	const header = 10 // at most, from a server
+	frame := make([]byte, 0, len(payload)+header)
+	return append(wsock.AppendHeader(frame, ws.OpText, len(payload)), payload...)
+}
+
+// flush is hub.Options.Flush.
+func flush(sinks []hub.Sink) {
+	conns := connLists.Get().(*[]*transport.Conn)
+	for _, s := range sinks {
+		*conns = append(*conns, s.(*transport.Conn))
+	}
+	transport.Flush(*conns)
+	clear(*conns)
+	*conns = (*conns)[:0]
+	connLists.Put(conns)
+}

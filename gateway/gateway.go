@@ -1,0 +1,176 @@
+// Package gateway joins the parts: sockets (transport) carry commands to sessions, sessions ask for subscriptions,
+// publishes and history, the hub moves cursors, and the log (streams) holds what may not be lost.
+//
+// A Gateway holds no state that matters: what it has in memory is derived from the log, or belongs to a socket.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/streams"
+)
+
+// ErrClosed is what Serve returns once the gateway was drained or closed.
+var ErrClosed = transport.ErrClosed
+
+// Gateway is one running gateway.
+type Gateway struct {
+	opt      Options
+	log      *streams.Log
+	hub      *hub.Hub
+	sessions session.Options
+	sockets  *transport.Server
+	broker   *broker
+	metrics  *metrics
+
+	draining chan struct{} // closed when Drain begins: /readyz says no
+	once     sync.Once
+}
+
+// New opens the log and makes a Gateway; ctx bounds how long that may take. Close must be called.
+func New(ctx context.Context, o Options) (*Gateway, error) {
+	if o.Verifier == nil || o.Streams.Connect == nil {
+		return nil, errors.New("gateway: Options needs Verifier and Streams.Connect")
+	}
+	o = o.withDefaults()
+	if o.Metrics == nil {
+		o.Metrics = newRegistry()
+	}
+	g := &Gateway{opt: o, draining: make(chan struct{})}
+	g.metrics = newMetrics(g)
+	g.hub = hub.New(hub.Options{Message: messageFrame, Gap: gapFrame, Flush: flush, Logger: o.Logger})
+	so := o.Streams
+	so.Deliver, so.Reset = g.deliver, g.hub.Reset
+	log, err := streams.Open(ctx, so)
+	if err != nil {
+		g.hub.Close()
+		return nil, err
+	}
+	g.log = log
+	g.broker = newBroker(g)
+	g.sessions = session.Options{
+		Verify:           o.Verifier.Verify,
+		Broker:           g.broker,
+		Ping:             o.Limits.PingInterval,
+		RetryWindow:      log.RetryWindow(),
+		MaxMessage:       o.Limits.MessageBytes,
+		MaxSubscriptions: o.Limits.Subscriptions,
+		MaxInFlight:      o.Limits.InFlight,
+		Logger:           o.Logger,
+		Now:              time.Now,
+	}
+	g.sockets, err = transport.New(g.transportOptions())
+	if err != nil {
+		return nil, errors.Join(err, g.closeParts())
+	}
+	o.Metrics.MustRegister(g.metrics)
+	return g, nil
+}
+
+func (g *Gateway) transportOptions() transport.Options {
+	l := g.opt.Limits
+	return transport.Options{
+		Open:             g.open,
+		HTTP:             g.handler(),
+		Path:             Path,
+		Origin:           originAllowed(g.opt.Origins),
+		Protocols:        []string{wire.Subprotocol},
+		TLS:              g.opt.TLS,
+		Portable:         g.opt.Portable,
+		Loops:            g.opt.Loops,
+		HandshakeTimeout: l.HandshakeTimeout,
+		HandshakeBytes:   l.HandshakeBytes,
+		PingInterval:     l.PingInterval,
+		MaxMessage:       l.MessageBytes,
+		QueueBytes:       l.QueueBytes,
+		MaxConns:         l.Connections,
+		MaxConnsPerAddr:  l.ConnectionsPerAddr,
+		Logger:           g.opt.Logger,
+	}
+}
+
+// Listen binds "host:port" and returns what was bound; port 0 takes a free one.
+func (g *Gateway) Listen(addr string) (net.Addr, error) { return g.sockets.Listen(addr) }
+
+// Serve accepts connections until Drain or Close, and then returns ErrClosed.
+func (g *Gateway) Serve() error { return g.sockets.Serve() }
+
+// drainSpread is the time over which a draining gateway's clients are sent away, so that they do not all arrive
+// elsewhere at once.
+const drainSpread = 2 * time.Second
+
+// Drain stops accepting and asks every client to go elsewhere, spread over a short time or what ctx leaves. Messages
+// that wait for their sockets still leave.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.once.Do(func() { close(g.draining) })
+	err := g.sockets.StopAccepting()
+	var clients []*client
+	g.sockets.Each(func(c *transport.Conn) {
+		if cl, ok := c.Receiver().(*client); ok {
+			clients = append(clients, cl)
+		}
+	})
+	const steps = 20
+	t := time.NewTicker(drainSpread / steps)
+	defer t.Stop()
+	for i := range steps {
+		from, to := len(clients)*i/steps, len(clients)*(i+1)/steps
+		for _, cl := range clients[from:to] {
+			cl.session.Drain(time.Duration(to-from) * time.Millisecond)
+		}
+		if len(clients) < steps && i >= len(clients) {
+			break
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	for g.sockets.Stats().Connections > 0 {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+	return err
+}
+
+// Close ends every connection and closes what New opened, in reverse order.
+func (g *Gateway) Close() error {
+	g.once.Do(func() { close(g.draining) })
+	return g.closeParts()
+}
+
+func (g *Gateway) closeParts() error {
+	var errs []error
+	if g.sockets != nil {
+		errs = append(errs, g.sockets.Close())
+	}
+	g.broker.close()
+	g.hub.Close()
+	errs = append(errs, g.log.Close())
+	return errors.Join(errs...)
+}
+
+func (g *Gateway) deliver(batch []*streams.Message) {
+	g.metrics.delivering(batch)
+	g.hub.Deliver(batch)
+}
+
+// Registry is where the gateway's metrics are.
+func (g *Gateway) Registry() *prometheus.Registry { return g.opt.Metrics }
+
+// handler serves every request that is no WebSocket upgrade.
+func (g *Gateway) handler() http.Handler { return newHTTP(g) }

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/streams"
+)
+
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// metrics reads the parts' own counters when it is asked, so that counting costs nothing extra where it happens.
+type metrics struct {
+	g       *Gateway
+	latency prometheus.Histogram
+}
+
+func newMetrics(g *Gateway) *metrics {
+	return &metrics{g: g, latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "jetwire_delivery_latency_seconds",
+		Help:    "Time from a message's storage to the beginning of its fan-out here; one observation a batch.",
+		Buckets: prometheus.ExponentialBuckets(0.000_1, 2.5, 14),
+	})}
+}
+
+// delivering observes how old the first message of a batch is.
+func (m *metrics) delivering(batch []*streams.Message) {
+	if first := batch[0]; first.Seq != 0 {
+		m.latency.Observe(max(0, time.Duration(time.Now().UnixNano()-first.Time).Seconds()))
+	}
+}
+
+// metric is one value of the collector.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	get  func(*snapshot) float64
+}
+
+// snapshot is what one scrape sees.
+type snapshot struct {
+	sockets transport.Stats
+	hub     hub.Stats
+	log     streams.Stats
+	up      bool
+}
+
+func counter[N uint64 | int](name, help string, get func(*snapshot) N) metric {
+	return newMetric(prometheus.CounterValue, name, help, get)
+}
+
+func gauge[N uint64 | int | int64](name, help string, get func(*snapshot) N) metric {
+	return newMetric(prometheus.GaugeValue, name, help, get)
+}
+
+func newMetric[N uint64 | int | int64](kind prometheus.ValueType, name, help string, get func(*snapshot) N) metric {
+	return metric{prometheus.NewDesc(name, help, nil, nil), kind, func(s *snapshot) float64 { return float64(get(s)) }}
+}
+
+var closesDesc = prometheus.NewDesc("jetwire_closes_total", "WebSockets ended, by the name of the close code (1006: without a close frame).", []string{"code"}, nil)
+
+// families are documented by their help texts, which /metrics shows.
+var families = []metric{
+	gauge("jetwire_connections", "Sockets now, HTTP's included.", func(s *snapshot) int { return s.sockets.Connections }),
+	counter("jetwire_accepts_total", "Sockets accepted.", func(s *snapshot) uint64 { return s.sockets.Accepted }),
+	counter("jetwire_refused_connections_total", "Sockets refused by a limit on connections.", func(s *snapshot) uint64 { return s.sockets.RefusedConnections }),
+	counter("jetwire_refused_handshakes_total", "WebSocket handshakes refused.", func(s *snapshot) uint64 { return s.sockets.RefusedHandshakes }),
+	counter("jetwire_received_messages_total", "WebSocket messages received.", func(s *snapshot) uint64 { return s.sockets.MessagesIn }),
+	counter("jetwire_received_bytes_total", "Bytes received over WebSockets, framing included.", func(s *snapshot) uint64 { return s.sockets.BytesIn }),
+	counter("jetwire_sent_bytes_total", "Bytes sent over WebSockets, framing included.", func(s *snapshot) uint64 { return s.sockets.BytesOut }),
+	gauge("jetwire_subscriptions", "Subscriptions now.", func(s *snapshot) int { return s.hub.Cursors }),
+	gauge("jetwire_channels", "Channels with a subscription now.", func(s *snapshot) int { return s.hub.Channels }),
+	counter("jetwire_deliveries_total", "Messages queued for sockets.", func(s *snapshot) uint64 { return s.hub.Delivered }),
+	counter("jetwire_skipped_total", "Messages that a slow socket missed at QoS 0.", func(s *snapshot) uint64 { return s.hub.Skipped }),
+	counter("jetwire_slow_sockets_total", "Times that a subscription left the live path because its socket was full.", func(s *snapshot) uint64 { return s.hub.FellBehind }),
+	counter("jetwire_caught_up_total", "Times that a subscription joined the live path from behind.", func(s *snapshot) uint64 { return s.hub.CaughtUp }),
+	counter("jetwire_gaps_total", "Gaps told to clients: the log no longer held what a cursor needed.", func(s *snapshot) uint64 { return s.hub.Gaps }),
+	counter("jetwire_holes_total", "Messages that the live path lacked and that were read again.", func(s *snapshot) uint64 { return s.hub.Holes }),
+	counter("jetwire_feed_messages_total", "Stored messages that the tails brought.", func(s *snapshot) uint64 { return s.log.Delivered }),
+	counter("jetwire_feed_gaps_total", "Gaps that the tails found in what NATS delivered.", func(s *snapshot) uint64 { return s.log.GapsFound }),
+	counter("jetwire_feed_refills_total", "Of these, those refilled.", func(s *snapshot) uint64 { return s.log.GapsRefilled }),
+	counter("jetwire_feed_restarts_total", "Tail consumers made again.", func(s *snapshot) uint64 { return s.log.TailRestarts }),
+	counter("jetwire_stream_resets_total", "Streams found made anew.", func(s *snapshot) uint64 { return s.log.Resets }),
+	counter("jetwire_published_total", "Messages that JetStream acknowledged.", func(s *snapshot) uint64 { return s.log.Published }),
+	counter("jetwire_publish_refused_total", "Messages refused.", func(s *snapshot) uint64 { return s.log.Refused }),
+	counter("jetwire_publish_unknown_total", "Messages whose outcome stayed unknown.", func(s *snapshot) uint64 { return s.log.Unknown }),
+	gauge("jetwire_publish_in_flight", "Messages that wait for JetStream's acknowledgement.", func(s *snapshot) int { return s.log.InFlight }),
+	counter("jetwire_log_reads_total", "Messages read from the log by sequence.", func(s *snapshot) uint64 { return s.log.DirectGets }),
+	counter("jetwire_log_shared_reads_total", "Reads that joined one under way.", func(s *snapshot) uint64 { return s.log.SharedGets }),
+	counter("jetwire_log_slow_reads_total", "Reads of what is older than the index.", func(s *snapshot) uint64 { return s.log.SlowReads }),
+	counter("jetwire_ring_hits_total", "Messages that catch-up took from memory.", func(s *snapshot) uint64 { return s.log.RingHits }),
+	gauge("jetwire_streams", "Streams open.", func(s *snapshot) int { return s.log.Streams }),
+	gauge("jetwire_index_channels", "Channels in the indexes.", func(s *snapshot) int { return s.log.IndexChannels }),
+	gauge("jetwire_index_bytes", "Memory of the indexes.", func(s *snapshot) int64 { return s.log.IndexBytes }),
+	gauge("jetwire_ring_bytes", "Memory of the recent messages.", func(s *snapshot) int64 { return s.log.RingBytes }),
+	gauge("jetwire_nats_connected", "1 while NATS can be reached.", func(s *snapshot) int {
+		if s.up {
+			return 1
+		}
+		return 0
+	}),
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range families {
+		ch <- f.desc
+	}
+	ch <- closesDesc
+	m.latency.Describe(ch)
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), up: m.g.log.Connected()}
+	for _, f := range families {
+		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
+	}
+	for code, n := range s.sockets.Closes {
+		ch <- prometheus.MustNewConstMetric(closesDesc, prometheus.CounterValue, float64(n), code.String())
+	}
+	m.latency.Collect(ch)
+}

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/streams"
+)
+
+// Defaults of Limits that this package owns; the others are transport's.
+const (
+	DefaultSubscriptions = 128
+	DefaultInFlight      = 1024
+	DefaultHistoryPage   = 1000
+)
+
+// Path is where WebSockets are accepted.
+const Path = "/ws"
+
+// Options configures a Gateway. Streams.Connect and Verifier are required.
+type Options struct {
+	// Streams says how to reach NATS and which namespaces there are. Deliver and Reset are the Gateway's own.
+	Streams streams.Options
+	// Verifier checks the tokens of connect.
+	Verifier *auth.Verifier
+	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed.
+	Rules        map[string]auth.Rules
+	DefaultRules auth.Rules
+
+	TLS *tls.Config // nil: plain
+	// Origins are the values of the Origin header from which browsers may connect, such as "https://app.example.com";
+	// "*" stands for all. The gateway's own page always may. Clients that are no browsers send none and are not asked.
+	Origins  []string
+	Portable bool // a goroutine pair for each connection instead of epoll, as on systems without it
+	Loops    int  // epoll loops; 0: GOMAXPROCS
+
+	Limits Limits
+	// Page is served at /. Default: 404.
+	Page http.Handler
+	// Metrics is where the gateway registers its metrics, and what /metrics serves. Default: a registry of its own with
+	// the process's and Go's metrics.
+	Metrics *prometheus.Registry
+	Logger  *slog.Logger // default: discard
+}
+
+// Limits bounds what clients can make grow. The zero value of each means its default.
+type Limits struct {
+	Connections        int           // in all; 0: only the descriptor limit
+	ConnectionsPerAddr int           // of one remote address; 0: no limit
+	HandshakeTimeout   time.Duration // from accept until connect is answered
+	HandshakeBytes     int           // of the upgrade request
+	MessageBytes       int           // of one WebSocket message from a client
+	QueueBytes         int           // that wait for one socket; past it subscriptions leave the live path and catch up
+	Subscriptions      int           // of one connection
+	InFlight           int           // commands of one connection that wait for answers; past it nothing more is read
+	HistoryPage        int           // messages of one page
+	PingInterval       time.Duration // a silent connection is pinged after one and closed after two
+}
+
+func (o Options) withDefaults() Options {
+	def := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&o.Limits.Subscriptions, DefaultSubscriptions)
+	def(&o.Limits.InFlight, DefaultInFlight)
+	def(&o.Limits.HistoryPage, DefaultHistoryPage)
+	def(&o.Limits.MessageBytes, transport.DefaultMaxMessage)
+	if o.Limits.PingInterval <= 0 {
+		o.Limits.PingInterval = transport.DefaultPingInterval
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Streams.Logger == nil {
+		o.Streams.Logger = o.Logger
+	}
+	return o
+}
+
+// originAllowed is transport.Options.Origin for a list of origins.
+func originAllowed(origins []string) func(origin, host string) bool {
+	return func(origin, host string) bool {
+		if slices.Contains(origins, "*") || slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+			return true
+		}
+		u, err := url.Parse(origin)
+		return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+	}
+}
