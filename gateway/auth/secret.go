@@ -21,28 +21,30 @@ const SecretFile = "secret"
 // ErrOpenSecret is wrapped by what Secret returns for a file that other users can read or write.
 var ErrOpenSecret = errors.New("the secret is open to other users")
 
-// Secret returns the secret of a data directory, which is the text of its file without surrounding white space. The
-// first call makes it: 32 random bytes in base64, in a file of mode 0600 that appears whole or not at all, so that two
-// processes that start together agree.
-func Secret(dir string) ([]byte, error) {
-	path := filepath.Join(dir, SecretFile)
+// Secret returns the token secret of a data directory, as MakeSecret does.
+func Secret(dir string) ([]byte, error) { return MakeSecret(filepath.Join(dir, SecretFile)) }
+
+// MakeSecret returns the text of a file without surrounding white space. The first call makes it: 32 random bytes in
+// base64, in a file of mode 0600 that appears whole or not at all, so that two processes that start together agree.
+func MakeSecret(path string) ([]byte, error) {
 	secret, err := readPrivate(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
 	}
-	if err := create(dir, path); err != nil {
-		return nil, fmt.Errorf("make the token secret: %w", err)
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("make the secret %s: %w", path, err)
 	}
 	return readPrivate(path)
 }
 
-func create(dir, path string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func create(path string) error {
+	dir, name := filepath.Split(path)
+	if err := os.MkdirAll(filepath.Clean(dir), 0o700); err != nil {
 		return err
 	}
 	raw := make([]byte, 32)
-	rand.Read(raw)                                     // never fails (crypto/rand)
-	tmp, err := os.CreateTemp(dir, "."+SecretFile+"-") // mode 0600
+	rand.Read(raw)                               // never fails (crypto/rand)
+	tmp, err := os.CreateTemp(dir, "."+name+"-") // mode 0600
 	if err != nil {
 		return err
 	}
