@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// deliveries is the sink of subscribers: it counts and judges every message.
+type deliveries struct {
+	flow *flow
+
+	counts deliveryCounts
+	fresh  int // since the loop last settled
+	hist   histogram
+}
+
+// deliveryCounts is what a deliveries sink has seen so far.
+type deliveryCounts struct {
+	received   uint64 // duplicates included
+	duplicated uint64
+	reordered  uint64
+	foreign    uint64
+	gaps       uint64
+}
+
+func (c *deliveryCounts) add(d deliveryCounts) {
+	c.received += d.received
+	c.duplicated += d.duplicated
+	c.reordered += d.reordered
+	c.foreign += d.foreign
+	c.gaps += d.gaps
+}
+
+var _ sink = (*deliveries)(nil)
+
+func (d *deliveries) message(c *conn, m *push, now int64) {
+	for i := range c.tracks {
+		t := &c.tracks[i]
+		if string(m.channel) != t.ch.name {
+			continue
+		}
+		d.counts.received++
+		d.fresh++
+		switch t.see(m) {
+		case duplicated:
+			d.counts.duplicated++
+		case reordered:
+			d.counts.reordered++
+		case foreign:
+			d.counts.foreign++
+			return
+		}
+		if m.sent >= d.flow.from && m.sent < d.flow.to {
+			d.hist.record(now - m.sent)
+		}
+		return
+	}
+	d.counts.foreign++
+}
+
+func (d *deliveries) gap(*conn) { d.counts.gaps++ }
+
+func (d *deliveries) settled(*conn, int64) error {
+	if d.fresh > 0 {
+		d.flow.arrive(d.fresh)
+		d.fresh = 0
+	}
+	return nil
+}
+
+func (*deliveries) answer(*conn, *answer, int64) {}
+
+func (*deliveries) refused(*conn, uint64, *wire.Error) {}

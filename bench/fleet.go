@@ -1,0 +1,229 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// stepTimeout is how long connecting may go without a single connection's success.
+const stepTimeout = 15 * time.Second
+
+// clock counts nanoseconds from the start of a run. Payloads carry its times.
+type clock struct{ zero time.Time }
+
+func (c clock) now() int64 { return int64(time.Since(c.zero)) }
+
+// fleet is every socket of a run. Subscribers share some loops; publishers have one of their own, so that a publisher
+// never waits until thousands of deliveries have been read.
+type fleet struct {
+	target  *Target
+	load    *Load
+	qos     wire.QoS
+	clock   clock
+	sources []netip.Addr
+	turn    atomic.Uint64 // of sources
+
+	loops []*loop // the subscribers'
+
+	mu       sync.Mutex // guards what follows; a loop's mu may be held when it is taken, never the other way round
+	firstErr error      // of a connection that could not join, or of a loop
+	broken   atomic.Bool
+	missing  int            // connections still to join
+	total    int            // connections that joined
+	joins    histogram      // how long they took
+	change   chan struct{}  // holds one token whenever missing or firstErr has changed
+	lostConn uint64         // ended by the server after they had joined
+	reasons  map[string]int // why
+}
+
+func newFleet(l *Load, qos wire.QoS) *fleet {
+	return &fleet{
+		target: l.Target, load: l, qos: qos, clock: clock{time.Now()}, joins: newHistogram(),
+		change: make(chan struct{}, 1), reasons: make(map[string]int),
+	}
+}
+
+// open starts the subscribers' loops, each with a sink of its own.
+func (f *fleet) open(newSink func() sink) error {
+	n := f.load.Loops
+	if n <= 0 {
+		n = max(1, runtime.NumCPU()/2)
+	}
+	for range n {
+		l, err := f.newLoop(newSink())
+		if err != nil {
+			return err
+		}
+		f.loops = append(f.loops, l)
+	}
+	return nil
+}
+
+// close ends all loops, those given beside the subscribers' too.
+func (f *fleet) close(others ...*loop) error {
+	var errs []error
+	for _, l := range append(others, f.loops...) {
+		if l != nil {
+			errs = append(errs, l.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reserve checks that n sockets can be had at all, and chooses the source addresses for them.
+func (f *fleet) reserve(n int) error {
+	limit, err := fileLimit()
+	if err != nil {
+		return err
+	}
+	const others = 64 // files that a process has besides
+	if n+others > limit {
+		return fmt.Errorf("%w: %d sockets need %d, the limit of this process is %d (ulimit -n); "+
+			"the server needs as many; ask for at most %d connections", ErrFiles, n, n+others, limit, limit-others)
+	}
+	ports := portRange()
+	count := f.load.Sources
+	if count <= 0 {
+		count = (n + ports*3/4 - 1) / (ports * 3 / 4)
+	}
+	if count <= 1 {
+		return nil // the kernel chooses
+	}
+	if !f.target.addr.Addr().Is4() || !f.target.addr.Addr().IsLoopback() {
+		if f.load.Sources > 1 {
+			return fmt.Errorf("%w: several source addresses are only to be had for 127.0.0.0/8", ErrTarget)
+		}
+		return fmt.Errorf("%w: %d sockets, and only %d local ports for one address", ErrTarget, n, ports)
+	}
+	if count > 250 {
+		return fmt.Errorf("%w: %d source addresses, at most 250", ErrTarget, count)
+	}
+	for i := range count {
+		f.sources = append(f.sources, netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)}))
+	}
+	return nil
+}
+
+// portRange is how many ports the kernel gives out.
+func portRange() int {
+	const usual = 28_000
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return usual
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) != 2 {
+		return usual
+	}
+	low, _ := strconv.Atoi(fields[0])
+	high, _ := strconv.Atoi(fields[1])
+	return max(high-low, 1000)
+}
+
+func (f *fleet) source() netip.Addr {
+	if len(f.sources) == 0 {
+		return netip.Addr{}
+	}
+	return f.sources[f.turn.Add(1)%uint64(len(f.sources))]
+}
+
+// join opens connections on the given loops in turn, and returns once all have joined.
+func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
+	f.mu.Lock()
+	f.missing += len(conns)
+	f.mu.Unlock()
+	shares := make([][]*conn, len(loops))
+	for i, c := range conns {
+		shares[i%len(loops)] = append(shares[i%len(loops)], c)
+	}
+	for i, l := range loops {
+		l.add(shares[i])
+	}
+	patience := time.NewTimer(stepTimeout)
+	defer patience.Stop()
+	for {
+		f.mu.Lock()
+		missing, err := f.missing, f.firstErr
+		f.mu.Unlock()
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %w (%d of %d had not joined)", ErrJoin, err, missing, len(conns))
+		case missing == 0:
+			return nil
+		}
+		select {
+		case <-f.change:
+			patience.Reset(stepTimeout)
+		case <-patience.C:
+			return fmt.Errorf("%w: %d of %d connections have not joined", ErrNoProgress, missing, len(conns))
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (f *fleet) joinedOne(took int64) {
+	f.mu.Lock()
+	f.missing--
+	f.total++
+	f.joins.record(took)
+	f.mu.Unlock()
+	f.wake()
+}
+
+func (f *fleet) wake() {
+	select {
+	case f.change <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fleet) failed() bool { return f.broken.Load() }
+
+// fail records why the run cannot go on.
+func (f *fleet) fail(err error) {
+	f.mu.Lock()
+	if f.firstErr == nil {
+		f.firstErr = err
+	}
+	f.mu.Unlock()
+	f.broken.Store(true)
+	f.wake()
+}
+
+func (f *fleet) disconnected(why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lostConn++
+	if len(f.reasons) < 16 {
+		f.reasons[why.Error()]++
+	}
+}
+
+// err returns why the run cannot go on, nil if it can.
+func (f *fleet) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.firstErr
+}
+
+// noteDisconnects says which connections the server ended.
+func (f *fleet) noteDisconnects(r *Report) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.Disconnects = f.lostConn
+	for why, n := range f.reasons {
+		r.note("%d connections ended: %s", n, why)
+	}
+}

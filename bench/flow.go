@@ -1,0 +1,190 @@
+package bench
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// flow is one measured stretch of publishing to subscribers: warm-up, the measured window, and the wait for what is still
+// on its way.
+type flow struct {
+	load     *Load
+	fleet    *fleet
+	channels []*channel
+	members  int   // sockets on each channel
+	from, to int64 // the window, in the fleet's clock; set before anything is published
+
+	arrived   atomic.Int64 // deliveries so far
+	threshold atomic.Int64 // a publisher waits for this many; meaningful while it does
+	due       chan struct{}
+}
+
+func newFlow(l *Load, f *fleet, channels []*channel, members int) *flow {
+	fl := &flow{load: l, fleet: f, channels: channels, members: members, due: make(chan struct{}, 1)}
+	fl.threshold.Store(1 << 62)
+	return fl
+}
+
+func (f *flow) newSink() sink { return &deliveries{flow: f, hist: newHistogram()} }
+
+// arrive counts deliveries, and wakes the publisher that waits for them.
+func (f *flow) arrive(n int) {
+	if f.arrived.Add(int64(n)) >= f.threshold.Load() {
+		select {
+		case f.due <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// await returns once so many deliveries have arrived, or false once none came for patience, or the context ended.
+func (f *flow) await(ctx context.Context, deliveries int64, patience time.Duration) bool {
+	f.threshold.Store(deliveries)
+	defer f.threshold.Store(1 << 62)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	last := f.arrived.Load()
+	for last < deliveries {
+		select {
+		case <-f.due:
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			if f.arrived.Load() == last {
+				return false
+			}
+			timer.Reset(patience)
+		}
+		last = f.arrived.Load()
+	}
+	return true
+}
+
+// moment is what is known at one edge of the window.
+type moment struct {
+	server    usage
+	client    time.Duration
+	delivered uint64
+	acked     uint64
+	sent      uint64
+	busy      []int64 // of each loop
+}
+
+func (f *flow) moment(ctx context.Context, p *publisher) moment {
+	m := moment{server: f.target().edge(ctx), acked: p.acked.Load(), sent: p.sent.Load()}
+	m.client, _ = cpuClock(0)
+	for _, l := range append([]*loop{p.loop}, f.fleet.loops...) {
+		l.mu.Lock()
+		if d, ok := l.sink.(*deliveries); ok {
+			m.delivered += d.counts.received
+		}
+		m.busy = append(m.busy, l.busy)
+		l.mu.Unlock()
+	}
+	return m
+}
+
+func (f *flow) target() *Target { return f.load.Target }
+
+// run publishes and measures. It fills in the report's figures of the window and of the whole.
+func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
+	start := f.fleet.clock.now() + int64(50*time.Millisecond)
+	f.from = start + int64(f.load.Warmup)
+	f.to = f.from + int64(f.load.Duration)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- p.run(ctx, start, f.to) }()
+
+	edges := [2]moment{}
+	for i, at := range [2]int64{f.from, f.to} {
+		if err := f.wait(ctx, at); err != nil {
+			cancel()
+			<-done
+			return err
+		}
+		edges[i] = f.moment(ctx, p)
+	}
+	if err := <-done; err != nil {
+		return err
+	}
+	f.load.Progress("waiting for what is on its way")
+	f.await(ctx, int64(p.sent.Load())*int64(f.members), f.load.Drain)
+	p.awaitAnswers(ctx, f.load.Drain)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	f.window(r, p, edges[0], edges[1])
+	f.verdict(r, p)
+	return nil
+}
+
+// wait returns at a time of the fleet's clock, or with the reason why the run cannot go on.
+func (f *flow) wait(ctx context.Context, at int64) error {
+	timer := time.NewTimer(time.Duration(at - f.fleet.clock.now()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return f.fleet.err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// window fills in what was measured between two moments.
+func (f *flow) window(r *Report, p *publisher, a, b moment) {
+	seconds := b.server.at.Sub(a.server.at).Seconds()
+	delivered := float64(b.delivered - a.delivered)
+	cpu := between(a.server, b.server)
+	r.Measured = Figure(seconds)
+	r.Delivered = Figure(delivered / seconds)
+	r.Published = Figure(float64(b.sent-a.sent) / seconds)
+	if p.qos != wire.AtMostOnce {
+		r.Published = Figure(float64(b.acked-a.acked) / seconds)
+	}
+	r.CPUDelivery = cpu.per(1e3 * delivered)
+	r.CPUPublish = cpu.per(1e3 * float64(b.sent-a.sent))
+	r.ServerCores = cpu.per(1e9 * seconds)
+	r.ClientCores = Figure((b.client - a.client).Seconds() / seconds)
+	r.ClientBusy = 0
+	for i := range a.busy {
+		r.ClientBusy = max(r.ClientBusy, Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
+	}
+	r.LatencyOf = "delivery"
+	r.SendDelay = p.delay.latency()
+}
+
+// verdict fills in what was delivered in all.
+func (f *flow) verdict(r *Report, p *publisher) {
+	var all deliveryCounts
+	hist, refused := newHistogram(), p.refusedByChannel()
+	for _, l := range f.fleet.loops {
+		l.mu.Lock()
+		d := l.sink.(*deliveries)
+		all.add(d.counts)
+		hist.merge(d.hist)
+		for _, c := range l.conns {
+			for i := range c.tracks {
+				t := &c.tracks[i]
+				r.Lost += t.lost(p.published(t.ch.index), refused[t.ch.index])
+				r.Wrong += t.wrong
+			}
+		}
+		l.mu.Unlock()
+	}
+	r.Latency = hist.latency()
+	r.Received, r.Sent = all.received, p.sent.Load()
+	r.Duplicated, r.Reordered, r.Gaps, r.Foreign = all.duplicated, all.reordered, all.gaps, all.foreign
+	r.PublishErrors, r.Unanswered = p.refusals(), p.unanswered()
+	f.fleet.noteDisconnects(r)
+	if why := p.firstRefusal(); why != "" {
+		r.note("publishes were refused, the first: %s", why)
+	}
+	if p.stalls > 0 {
+		r.note("the window stalled %d times for %v: messages in it were given up as lost", p.stalls, stallAfter)
+	}
+}

@@ -1,0 +1,157 @@
+package bench
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/jetwire/jetwire/gateway/poll"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+const readBuffer = 256 << 10
+
+// sink judges what a loop's sockets receive. Its methods run with the loop's mu held.
+type sink interface {
+	message(c *conn, m *push, now int64)
+	gap(c *conn)
+	answer(c *conn, a *answer, now int64)
+	refused(c *conn, id uint64, why *wire.Error)
+	settled(c *conn, now int64) error // everything read together has been handled; an error ends the connection
+}
+
+// loop is one epoll instance, its goroutine and its sockets.
+type loop struct {
+	fleet  *fleet
+	poller *poll.Poller
+	sink   sink
+	done   chan struct{} // closed when the goroutine ends
+
+	mu      sync.Mutex // guards what follows, the conns themselves, and the sink
+	conns   []*conn    // by token; an entry is never used again
+	next    int        // the first of conns that has not been begun
+	opening int        // begun, and not joined
+	buf     []byte     // what one read brings; one for all sockets
+	text    []byte     // scratch
+	frame   []byte     // scratch
+	spare   []byte     // a rest that is not needed any more
+	decoder wire.ServerDecoder
+	busy    int64 // nanoseconds spent on events
+}
+
+func (f *fleet) newLoop(s sink) (*loop, error) {
+	p, err := poll.New()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{fleet: f, poller: p, sink: s, done: make(chan struct{}), buf: make([]byte, readBuffer)}
+	go l.run()
+	return l, nil
+}
+
+func (l *loop) run() {
+	defer close(l.done)
+	if err := l.poller.Wait(l.events); !errors.Is(err, poll.ErrClosed) {
+		l.fleet.fail(err)
+	}
+}
+
+// close ends the goroutine, waits for it, and closes the sockets.
+func (l *loop) close() error {
+	err := l.poller.Close()
+	<-l.done
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns[:l.next] {
+		if c.phase != ended {
+			c.phase = ended
+			abort(c.fd)
+		}
+	}
+	return err
+}
+
+func (l *loop) events(batch []poll.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := l.fleet.clock.now()
+	for _, e := range batch {
+		c := l.conns[e.Token]
+		if c.phase == ended {
+			continue // it ended earlier in this batch
+		}
+		if err := c.event(e.Events); err != nil {
+			l.end(c, err)
+		}
+	}
+	l.fill()
+	l.busy += l.fleet.clock.now() - from
+}
+
+func (c *conn) event(e poll.Events) error {
+	if e&(poll.Writable|poll.Hangup) != 0 && (c.phase == dialing || len(c.out) > 0) {
+		if err := c.writable(); err != nil {
+			return err
+		}
+	}
+	if e&(poll.Readable|poll.Hangup) != 0 && c.phase != dialing {
+		return c.readable()
+	}
+	return nil
+}
+
+// add queues connections; fill opens them.
+func (l *loop) add(conns []*conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range conns {
+		c.loop, c.index, c.fd = l, len(l.conns), -1
+		l.conns = append(l.conns, c)
+	}
+	l.fill()
+}
+
+// fill begins as many of the queued connections as may be under way. The caller must hold mu.
+func (l *loop) fill() {
+	for l.next < len(l.conns) && l.opening < l.fleet.load.Ahead && !l.fleet.failed() {
+		c := l.conns[l.next]
+		l.next++
+		if err := c.begin(); err != nil {
+			c.phase = ended
+			l.fleet.fail(err)
+			return
+		}
+		l.opening++
+	}
+}
+
+// end closes a connection that failed or that the server ended. The caller must hold mu.
+func (l *loop) end(c *conn, why error) {
+	was := c.phase
+	c.phase, c.why = ended, why
+	c.rest, c.part, c.out = nil, nil, nil
+	abort(c.fd)
+	if was < joined {
+		l.opening--
+		l.fleet.fail(why)
+		return
+	}
+	l.fleet.disconnected(why)
+}
+
+// keep makes p the rest of c: what could not be handled yet. Sockets hand the buffer for it on to each other. The caller
+// must hold mu.
+func (l *loop) keep(c *conn, p []byte) {
+	const most = 64 << 10
+	switch {
+	case len(p) == 0:
+		if c.rest != nil && cap(c.rest) <= most {
+			l.spare = c.rest[:0]
+		}
+		c.rest = nil
+	default:
+		if c.rest == nil && l.spare != nil {
+			c.rest, l.spare = l.spare, nil
+		}
+		c.rest = append(c.rest[:0], p...)
+	}
+}

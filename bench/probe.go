@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Metrics that a server exposes (client_golang's own names).
+const (
+	metricHeap = "go_memstats_heap_inuse_bytes"
+	metricCPU  = "process_cpu_seconds_total"
+	metricRSS  = "process_resident_memory_bytes"
+)
+
+// usage is what a server has used so far. What could not be learnt is NaN, or negative for cpu.
+type usage struct {
+	at   time.Time
+	cpu  time.Duration
+	rss  Figure // bytes
+	heap Figure // bytes of heap in use by Go, garbage not yet collected included
+}
+
+// sample asks /proc for what it can tell, and /metrics for the rest. A server that can be asked neither way is no error:
+// the report then has no such figures.
+func (t *Target) sample(ctx context.Context) usage {
+	u := usage{at: time.Now(), cpu: -1, rss: unknown, heap: unknown}
+	m, err := t.metrics(ctx)
+	if err == nil {
+		u.heap = value(m, metricHeap)
+		u.rss = value(m, metricRSS)
+		if s := value(m, metricCPU); s.known() {
+			u.cpu = time.Duration(float64(s) * float64(time.Second))
+		}
+	}
+	if t.PID != 0 {
+		if rss, err := residentSize(t.PID); err == nil {
+			u.rss = Figure(rss)
+		}
+	}
+	if cpu, at := t.cpu(); cpu >= 0 {
+		u.cpu, u.at = cpu, at
+	}
+	return u
+}
+
+// cpu is the quick part of sample, for the edges of a measured window. It is negative where only /metrics knows.
+func (t *Target) cpu() (time.Duration, time.Time) {
+	if t.PID != 0 {
+		if cpu, err := processorTime(t.PID); err == nil {
+			return cpu, time.Now()
+		}
+	}
+	return -1, time.Now()
+}
+
+// edge is sample without the memory, as cheap as it can be.
+func (t *Target) edge(ctx context.Context) usage {
+	if cpu, at := t.cpu(); cpu >= 0 {
+		return usage{at: at, cpu: cpu, rss: unknown, heap: unknown}
+	}
+	return t.sample(ctx)
+}
+
+func (t *Target) metrics(ctx context.Context) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.MetricsURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", t.MetricsURL, res.Status)
+	}
+	return parseMetrics(io.LimitReader(res.Body, 8<<20))
+}
+
+// parseMetrics reads the series without labels of a Prometheus text page.
+func parseMetrics(r io.Reader) (map[string]float64, error) {
+	m := make(map[string]float64)
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		name, rest, ok := strings.Cut(lines.Text(), " ")
+		if !ok || name == "#" || strings.ContainsRune(name, '{') {
+			continue
+		}
+		text, _, _ := strings.Cut(strings.TrimSpace(rest), " ") // a timestamp may follow
+		if v, err := strconv.ParseFloat(text, 64); err == nil {
+			m[name] = v
+		}
+	}
+	return m, lines.Err()
+}
+
+func value(m map[string]float64, name string) Figure {
+	if v, ok := m[name]; ok {
+		return Figure(v)
+	}
+	return unknown
+}
+
+// between returns the processor time used from a to b, unknown if either is.
+func between(a, b usage) Figure {
+	if a.cpu < 0 || b.cpu < 0 {
+		return unknown
+	}
+	return Figure(b.cpu - a.cpu)
+}
+
+// per divides, and knows nothing of nothing.
+func (f Figure) per(n float64) Figure {
+	if n == 0 || math.IsNaN(n) {
+		return unknown
+	}
+	return Figure(float64(f) / n)
+}

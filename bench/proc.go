@@ -1,0 +1,76 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// ticksPerSecond is USER_HZ, in which /proc counts processor time; it is 100 on every architecture that Go runs on.
+const ticksPerSecond = 100
+
+// parseStat reads utime and stime from the text of /proc/PID/stat (proc(5), fields 14 and 15).
+func parseStat(text []byte) (time.Duration, error) {
+	// The second field is the program's name in parentheses, and may hold spaces and parentheses of its own.
+	end := bytes.LastIndexByte(text, ')')
+	if end < 0 {
+		return 0, fmt.Errorf("no program name in %.40q", text)
+	}
+	fields := bytes.Fields(text[end+1:])
+	const utime, stime = 14 - 3, 15 - 3 // the third field is the first one here
+	if len(fields) <= stime {
+		return 0, fmt.Errorf("only %d fields in %.40q", len(fields)+2, text)
+	}
+	var ticks uint64
+	for _, f := range [][]byte{fields[utime], fields[stime]} {
+		n, err := strconv.ParseUint(string(f), 10, 62)
+		if err != nil {
+			return 0, fmt.Errorf("processor time %q: %w", f, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
+}
+
+// parseKilobytes reads the value of a "Name:   123 kB" line, as /proc/PID/status and smaps_rollup have them, in bytes.
+func parseKilobytes(text []byte, name string) (int64, error) {
+	for line := range bytes.Lines(text) {
+		value, ok := bytes.CutPrefix(line, []byte(name+":"))
+		if !ok {
+			continue
+		}
+		fields := bytes.Fields(value)
+		if len(fields) != 2 || string(fields[1]) != "kB" {
+			return 0, fmt.Errorf("%s: cannot read %q", name, value)
+		}
+		n, err := strconv.ParseInt(string(fields[0]), 10, 52)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		return n << 10, nil
+	}
+	return 0, fmt.Errorf("no line %s", name)
+}
+
+// residentSize returns the VmRSS of a process, in bytes.
+func residentSize(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseKilobytes(text, "VmRSS")
+}
+
+// processorTime returns what a process has used, by its clock, or in ticks of /proc where that cannot be read.
+func processorTime(pid int) (time.Duration, error) {
+	if d, err := cpuClock(pid); err == nil {
+		return d, nil
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStat(text)
+}

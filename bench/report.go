@@ -1,0 +1,152 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"time"
+)
+
+// Figure is a measured number; one that was not measured is NaN, and null in JSON.
+type Figure float64
+
+var unknown = Figure(math.NaN())
+
+func (f Figure) known() bool { return !math.IsNaN(float64(f)) }
+
+// MarshalJSON writes null for what was not measured, and otherwise no more digits than mean something.
+func (f Figure) MarshalJSON() ([]byte, error) {
+	v := float64(f)
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return []byte("null"), nil
+	case math.Abs(v) >= 1000:
+		return strconv.AppendFloat(nil, v, 'f', 0, 64), nil
+	}
+	return strconv.AppendFloat(nil, v, 'f', 3, 64), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (f *Figure) UnmarshalJSON(p []byte) error {
+	*f = unknown
+	if string(p) == "null" {
+		return nil
+	}
+	return json.Unmarshal(p, (*float64)(f))
+}
+
+// Latency is a distribution, in microseconds.
+type Latency struct {
+	P50   Figure `json:"p50"`
+	P99   Figure `json:"p99"`
+	P999  Figure `json:"p999"`
+	Max   Figure `json:"max"`
+	Count int64  `json:"count"`
+}
+
+func noLatency() Latency { return Latency{P50: unknown, P99: unknown, P999: unknown, Max: unknown} }
+
+// Report is the outcome of one run. Figures that the scenario does not measure are null in JSON.
+type Report struct {
+	Scenario    string `json:"scenario"`
+	Connections int    `json:"connections"` // subscribers; publishing sockets for publish
+	Channels    int    `json:"channels"`
+	Publishers  int    `json:"publishers"` // sockets that publish
+	QoS         int    `json:"qos"`
+	Payload     int    `json:"payload_bytes"`
+
+	// Of the server. A slope over the steps of idle; elsewhere the difference that the connections of the run made.
+	ServerRSS   Figure `json:"server_rss_bytes_per_connection"`
+	ServerHeap  Figure `json:"server_heap_bytes_per_connection"`
+	CPUConnect  Figure `json:"server_cpu_us_per_connect"` // connect, authenticate and subscribe
+	CPUDelivery Figure `json:"server_cpu_us_per_delivery"`
+	CPUPublish  Figure `json:"server_cpu_us_per_publish"`
+	ServerCores Figure `json:"server_cores"` // processor time used while measuring, per second
+
+	Delivered Figure  `json:"delivered_per_second"`
+	Published Figure  `json:"published_per_second"` // sent at QoS 0, acknowledged otherwise
+	Latency   Latency `json:"latency_us"`
+	LatencyOf string  `json:"latency_of"`        // what the distribution is of
+	SendDelay Latency `json:"send_delay_us"`     // how much later than intended the publisher wrote its messages
+	Target    Figure  `json:"target_per_second"` // deliveries a second asked for; null: flat out
+	Measured  Figure  `json:"measured_seconds"`
+	Sent      uint64  `json:"messages_published"` // in all, warm-up included
+	Received  uint64  `json:"messages_delivered"` // in all, warm-up included
+
+	// Of all that was published, warm-up included, over all sockets.
+	Lost       uint64 `json:"lost"`
+	Duplicated uint64 `json:"duplicated"`
+	Reordered  uint64 `json:"reordered"`
+	Wrong      uint64 `json:"wrong_positions"` // deliveries whose seq or prev contradicts what was delivered
+	Gaps       uint64 `json:"gaps"`            // gap pushes
+	Foreign    uint64 `json:"foreign"`         // messages that another program published
+
+	PublishErrors uint64   `json:"publish_errors"` // error replies to a publish
+	Unanswered    uint64   `json:"unanswered"`     // publishes without a reply
+	Disconnects   uint64   `json:"disconnects"`    // connections that the server ended
+	ClientCores   Figure   `json:"client_cores"`
+	ClientBusy    Figure   `json:"client_busy"` // share of time in which the busiest loop had work, 0..1
+	ClientLimited bool     `json:"client_limited"`
+	Notes         []string `json:"notes,omitempty"`
+
+	Steps  []Step  `json:"steps,omitempty"`  // of idle
+	Rounds []Round `json:"rounds,omitempty"` // of publish
+	Raw    Figure  `json:"raw_published_per_second"`
+	Ratio  Figure  `json:"ratio_to_raw"`
+
+	Machine Machine `json:"machine"`
+}
+
+// Step is one plateau of idle.
+type Step struct {
+	Connections int    `json:"connections"`
+	RSS         Figure `json:"server_rss_bytes"`
+	Heap        Figure `json:"server_heap_bytes"`
+	CPUConnect  Figure `json:"server_cpu_us_per_connect"` // of the connections that this step added
+}
+
+// Round is one turn of publish: the gateway, then a raw publisher.
+type Round struct {
+	Gateway Figure `json:"published_per_second"`
+	Raw     Figure `json:"raw_published_per_second"`
+	Ratio   Figure `json:"ratio"`
+}
+
+// Machine is where it was measured.
+type Machine struct {
+	Time  time.Time `json:"time"`
+	OS    string    `json:"os"`
+	Arch  string    `json:"arch"`
+	Cores int       `json:"cores"`
+	Go    string    `json:"go"` // that built the load client
+}
+
+func newReport(scenario string, l *Load) *Report {
+	return &Report{
+		Scenario: scenario, Payload: l.Payload,
+		ServerRSS: unknown, ServerHeap: unknown, CPUConnect: unknown, CPUDelivery: unknown, CPUPublish: unknown,
+		ServerCores: unknown, Delivered: unknown, Published: unknown, Latency: noLatency(), SendDelay: noLatency(),
+		Target: unknown, Measured: unknown, ClientCores: unknown, ClientBusy: unknown, Raw: unknown, Ratio: unknown,
+		Machine: Machine{
+			Time: time.Now().UTC().Truncate(time.Second), OS: runtime.GOOS, Arch: runtime.GOARCH,
+			Cores: runtime.NumCPU(), Go: runtime.Version(),
+		},
+	}
+}
+
+// Broken says that the server did not keep what the QoS of the run promises.
+func (r *Report) Broken() bool {
+	return r.QoS > 0 && (r.Lost != 0 || r.Duplicated != 0 || r.Reordered != 0 || r.Wrong != 0)
+}
+
+func (r *Report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// JSON returns the report as one indented JSON object.
+func (r *Report) JSON() ([]byte, error) {
+	p, err := json.MarshalIndent(r, "", "  ")
+	return append(p, '\n'), err
+}

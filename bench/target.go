@@ -1,0 +1,96 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Target is the server under test.
+type Target struct {
+	URL        string // ws://HOST:PORT/ws
+	Token      string
+	PID        int // its process, if it runs on this machine; 0: only /metrics tells what it uses
+	MetricsURL string
+
+	addr netip.AddrPort
+	host string // as the Host header says it
+	path string // with the query
+}
+
+// NewTarget resolves the address of a server. metricsURL may be empty: /metrics on the same port.
+func NewTarget(ctx context.Context, wsURL, token string, pid int, metricsURL string) (*Target, error) {
+	u, err := url.Parse(wsURL)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTarget, err)
+	}
+	if u.Scheme != "ws" {
+		return nil, fmt.Errorf("%w %q: it must begin with ws:// (TLS would measure the client's cryptography)", ErrTarget, wsURL)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	number, err := net.LookupPort("tcp", port)
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrTarget, wsURL, err)
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrTarget, wsURL, err)
+	}
+	addr := ips[0].Unmap()
+	for _, ip := range ips { // source addresses are only to be had with IPv4
+		if ip = ip.Unmap(); ip.Is4() {
+			addr = ip
+			break
+		}
+	}
+	if metricsURL == "" {
+		metricsURL = "http://" + u.Host + "/metrics"
+	}
+	path := u.RequestURI()
+	return &Target{
+		URL: wsURL, Token: token, PID: pid, MetricsURL: metricsURL,
+		addr: netip.AddrPortFrom(addr, uint16(number)), host: u.Host, path: path,
+	}, nil
+}
+
+// WaitReady asks /readyz until the server says yes.
+func (t *Target) WaitReady(ctx context.Context) error {
+	address := "http://" + t.host + "/readyz"
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		if last = ready(ctx, address); last == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), last)
+		case <-tick.C:
+		}
+	}
+}
+
+func ready(ctx context.Context, address string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", address, res.Status)
+	}
+	return nil
+}

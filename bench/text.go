@@ -1,0 +1,122 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteText writes the report for people.
+func (r *Report) WriteText(w io.Writer) error {
+	t := &textReport{}
+	t.head(r)
+	switch r.Scenario {
+	case "idle":
+		t.idle(r)
+	case "publish":
+		t.publish(r)
+	default:
+		t.deliveries(r)
+	}
+	t.rest(r)
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+type textReport struct{ b strings.Builder }
+
+func (t *textReport) line(name, format string, args ...any) {
+	fmt.Fprintf(&t.b, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+func (t *textReport) head(r *Report) {
+	fmt.Fprintf(&t.b, "%s: %s sockets, %s channels, QoS %d", r.Scenario, count(r.Connections), count(r.Channels), r.QoS)
+	if r.Scenario != "idle" {
+		fmt.Fprintf(&t.b, ", %d bytes", r.Payload)
+		switch {
+		case r.Scenario == "publish":
+		case r.Target.known():
+			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.text(0))
+		default:
+			t.b.WriteString(", flat out")
+		}
+		if r.Measured.known() {
+			fmt.Fprintf(&t.b, ", %s s", r.Measured.text(1))
+		}
+	}
+	t.b.WriteByte('\n')
+}
+
+func (t *textReport) idle(r *Report) {
+	for _, s := range r.Steps {
+		t.line(count(s.Connections), "RSS %s MiB, heap %s MiB, %s µs of server CPU per connect",
+			(s.RSS / (1 << 20)).text(1), (s.Heap / (1 << 20)).text(1), s.CPUConnect.text(1))
+	}
+	t.line("memory", "%s B RSS, %s B heap per connection (slope from the first step to the last)",
+		r.ServerRSS.text(0), r.ServerHeap.text(0))
+	t.line("connect", "%s µs of server CPU to connect, sign in and subscribe; %s", r.CPUConnect.text(1), r.Latency.text())
+}
+
+func (t *textReport) deliveries(r *Report) {
+	t.line("delivered", "%s/s; %s messages/s published", r.Delivered.text(0), r.Published.text(0))
+	t.line("server CPU", "%s µs per delivery, %s cores", r.CPUDelivery.text(2), r.ServerCores.text(2))
+	t.line("latency", "%s", r.Latency.text())
+	t.line("connect", "%s µs of server CPU; about %s B RSS, %s B heap each",
+		r.CPUConnect.text(1), r.ServerRSS.text(0), r.ServerHeap.text(0))
+}
+
+func (t *textReport) publish(r *Report) {
+	t.line("published", "%s acknowledged/s, %s µs of server CPU each, %s cores",
+		r.Published.text(0), r.CPUPublish.text(2), r.ServerCores.text(2))
+	if r.Raw.known() {
+		t.line("raw", "%s/s by an asynchronous JetStream publisher; ratio %s", r.Raw.text(0), r.Ratio.text(2))
+	}
+	for i, x := range r.Rounds {
+		t.line(fmt.Sprintf("round %d", i+1), "%s/s, raw %s/s, ratio %s", x.Gateway.text(0), x.Raw.text(0), x.Ratio.text(2))
+	}
+	t.line("latency", "%s", r.Latency.text())
+}
+
+func (t *textReport) rest(r *Report) {
+	t.line("integrity", "lost %d, duplicated %d, reordered %d, wrong positions %d, gaps %d, foreign %d (of %d published, %d delivered)",
+		r.Lost, r.Duplicated, r.Reordered, r.Wrong, r.Gaps, r.Foreign, r.Sent, r.Received)
+	if r.PublishErrors+r.Unanswered+r.Disconnects > 0 {
+		t.line("failures", "%d publishes refused, %d unanswered, %d connections ended", r.PublishErrors, r.Unanswered, r.Disconnects)
+	}
+	if r.ClientCores.known() {
+		t.line("client", "%s cores, busiest loop %s %%; %d cores in all", r.ClientCores.text(2), (100 * r.ClientBusy).text(0), r.Machine.Cores)
+	}
+	if r.SendDelay.Count > 0 {
+		t.line("schedule", "messages were written later than intended by %s", r.SendDelay.text())
+	}
+	for _, n := range r.Notes {
+		t.line("note", "%s", n)
+	}
+}
+
+// text writes a figure with so many decimals, and groups of three digits.
+func (f Figure) text(decimals int) string {
+	if !f.known() {
+		return "?"
+	}
+	s := fmt.Sprintf("%.*f", decimals, float64(f))
+	whole, fraction, _ := strings.Cut(s, ".")
+	if fraction != "" {
+		fraction = "." + fraction
+	}
+	sign := ""
+	if strings.HasPrefix(whole, "-") {
+		sign, whole = "-", whole[1:]
+	}
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	return sign + whole + fraction
+}
+
+func count(n int) string { return Figure(n).text(0) }
+
+func (l Latency) text() string {
+	ms := func(f Figure) string { return (f / 1e3).text(2) }
+	return fmt.Sprintf("p50 %s ms, p99 %s ms, p99.9 %s ms, max %s ms", ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
+}
