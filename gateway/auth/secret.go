@@ -38,8 +38,8 @@ func MakeSecret(path string) ([]byte, error) {
 }
 
 func create(path string) error {
-	dir, name := filepath.Split(path)
-	if err := os.MkdirAll(filepath.Clean(dir), 0o700); err != nil {
+	dir, name := filepath.Dir(path), filepath.Base(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	raw := make([]byte, 32)
