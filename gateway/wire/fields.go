@@ -32,6 +32,17 @@ func (r *reader) unknown(key []byte) {
 
 // name reads a member's name and the colon.
 func (r *reader) name() []byte {
+	// The usual case first: a short name without escapes, and no white space.
+	b := r.buf[r.pos:]
+	for i := 1; i < min(len(b)-1, 16) && b[0] == '"' && b[i] >= ' ' && b[i] != '\\'; i++ {
+		if b[i] == '"' && b[i+1] == ':' {
+			r.pos += i + 2
+			return b[1:i]
+		}
+		if b[i] == '"' {
+			break
+		}
+	}
 	raw, escaped := r.key()
 	if !escaped {
 		return raw
@@ -66,7 +77,15 @@ func (r *reader) uint(field string, most uint64) uint64 {
 		r.mismatch(field, "an unsigned integer")
 		return 0
 	}
-	n := uint64(0)
+	n, i := uint64(0), r.pos
+	for ; i < len(r.buf) && i < r.pos+19 && r.buf[i]-'0' <= 9; i++ { // 19 digits always fit
+		n = n*10 + uint64(r.buf[i]-'0')
+	}
+	if i < len(r.buf) && (r.buf[i] == ',' || r.buf[i] == '}') && n <= most && r.buf[r.pos] != '0' {
+		r.pos = i
+		return n
+	}
+	n = 0
 	for _, c := range r.number() {
 		digit := uint64(c - '0')
 		if digit > 9 {
