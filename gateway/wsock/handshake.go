@@ -93,7 +93,7 @@ func (h *Handshake) Resume(buf []byte, seen int) (st State, n int, response []by
 		return refuse(http.StatusBadRequest, "not an HTTP request")
 	}
 	nl := bytes.IndexByte(head[seen:], '\n')
-	if nl >= 0 && bytes.IndexByte(head[:seen], '\n') < 0 {
+	if nl >= 0 && bytes.LastIndexByte(head[:seen], '\n') < 0 {
 		// The request line has just become complete: whatever is not for this Handshake leaves now.
 		line, _ := cutLine(head)
 		target, ok := requestTarget(line)

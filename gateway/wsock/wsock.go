@@ -45,16 +45,15 @@ type Handler interface {
 
 // The close codes of RFC 6455 that this package sends or treats specially.
 const (
-	Normal          uint16 = 1000
-	ProtocolError   uint16 = 1002
-	NoStatus        uint16 = 1005 // never on the wire: a close frame without a payload
-	InvalidPayload  uint16 = 1007
-	MessageTooBig   uint16 = 1009
-	reservedAbrupt  uint16 = 1006
-	reservedNoMean  uint16 = 1004
-	maxControl             = 125
-	maxCloseReason         = maxControl - 2
-	maxMaskedHeader        = 14
+	Normal         uint16 = 1000
+	ProtocolError  uint16 = 1002
+	NoStatus       uint16 = 1005 // never on the wire: a close frame without a payload
+	InvalidPayload uint16 = 1007
+	MessageTooBig  uint16 = 1009
+	reservedAbrupt uint16 = 1006
+	reservedNoMean uint16 = 1004
+	maxControl            = 125
+	maxCloseReason        = maxControl - 2
 )
 
 // CloseError is a violation by the peer: the code and reason of the close frame to send before the connection ends.
