@@ -3,12 +3,11 @@ package wire
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"unicode/utf8"
 )
 
-// ErrBody is what DecodeBody returns for data that its encoding does not allow.
-var ErrBody = errors.New("data is no string of the encoding that is given")
+// ErrBody is what DecodeBody returns for data that its encoding does not allow: an *Error with BadRequest.
+var ErrBody error = BadRequest.With("data is no string of the encoding that is given")
 
 // EncodingOf says how a body travels: as JSON if it is one JSON text by RFC 8259 (UTF-8, nested no deeper than MaxDepth),
 // as Text if it is other UTF-8, else as Base64. It reads the whole body once: ask once a message.

@@ -50,7 +50,7 @@ type AckReply struct {
 
 // Expired is pushed when the token has expired.
 type Expired struct {
-	Grace float64 `json:"grace"` // seconds until the connection ends, unless it connects with a new token
+	Grace float64 `json:"grace"` // seconds until the connection ends; come back with a new token
 }
 
 // Reconnect is pushed when the server wants the client to connect anew.

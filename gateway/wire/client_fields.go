@@ -238,7 +238,7 @@ func (r *serverReader) message(m *Message) {
 	}
 	body, err := DecodeBody(data, m.Encoding)
 	if err != nil {
-		r.refuse(err.Error())
+		r.refuse("data is no string of its encoding")
 		return
 	}
 	m.Body = body
