@@ -8,9 +8,11 @@ import (
 type deliveries struct {
 	flow *flow
 
-	counts deliveryCounts
-	fresh  int // since the loop last settled
-	hist   histogram
+	// Guarded by the loop's mu.
+	from, to int64 // latencies of messages that were meant to be sent between them count
+	counts   deliveryCounts
+	fresh    int // since the loop last settled
+	hist     histogram
 }
 
 // deliveryCounts is what a deliveries sink has seen so far.
@@ -49,7 +51,7 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 			d.counts.foreign++
 			return
 		}
-		if m.sent >= d.flow.from && m.sent < d.flow.to {
+		if m.sent >= d.from && m.sent < d.to {
 			d.hist.record(now - m.sent)
 		}
 		return

@@ -15,7 +15,7 @@ type flow struct {
 	fleet    *fleet
 	channels []*channel
 	members  int   // sockets on each channel
-	from, to int64 // the window, in the fleet's clock; set before anything is published
+	from, to int64 // the window, in the fleet's clock
 
 	arrived   atomic.Int64 // deliveries so far
 	threshold atomic.Int64 // a publisher waits for this many; meaningful while it does
@@ -94,6 +94,12 @@ func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
 	start := f.fleet.clock.now() + int64(50*time.Millisecond)
 	f.from = start + int64(f.load.Warmup)
 	f.to = f.from + int64(f.load.Duration)
+	for _, l := range f.fleet.loops {
+		l.mu.Lock()
+		d := l.sink.(*deliveries)
+		d.from, d.to = f.from, f.to
+		l.mu.Unlock()
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -25,9 +25,9 @@ type Publish struct {
 	QoS    wire.QoS
 	Rounds int // of both, each Duration/Rounds long; DefaultRounds
 
-	// Raw publishes to a JetStream of its own for so long, after a warm-up, and returns how many messages a second it had
-	// acknowledged. inFlight is how many may wait for their ack. nil: no comparison.
-	Raw func(ctx context.Context, subjects, payload, inFlight int, warmup, d time.Duration) (float64, error)
+	// Raw publishes to a JetStream of its own for d after a warm-up, and returns how many messages a second it had
+	// acknowledged: RawPublisher.Publish. nil: no comparison.
+	Raw func(ctx context.Context, subjects, payload int, warmup, d time.Duration) (float64, error)
 }
 
 // Run measures publishing.
@@ -118,7 +118,7 @@ func (t *turns) round(ctx context.Context, i int) error {
 	round := Round{Gateway: Figure(rate), Raw: unknown, Ratio: unknown}
 	if t.o.Raw != nil {
 		t.load.Progress(fmt.Sprintf("round %d of %d: raw JetStream for %v", i+1, t.o.Rounds, d))
-		raw, err := t.o.Raw(ctx, t.o.Conns, t.load.Payload, t.o.Conns*t.o.Depth, t.load.Warmup, d)
+		raw, err := t.o.Raw(ctx, t.o.Conns, t.load.Payload, t.load.Warmup, d)
 		if err != nil {
 			return fmt.Errorf("raw publisher: %w", err)
 		}

@@ -1,0 +1,98 @@
+package bench
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseStat(t *testing.T) {
+	const text = "42 (a name) with (parens)) S 1 42 42 0 -1 4194304 123 0 0 0 250 50 0 0 20 0 8 0 100 0 0"
+	got, err := parseStat([]byte(text))
+	if err != nil || got != 3*time.Second {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "42 name S", "42 (x) S 1", "42 (x) S 1 2 3 4 5 6 7 8 9 10 x 50 0"} {
+		if d, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q: %v", bad, d)
+		}
+	}
+}
+
+func TestParseKilobytes(t *testing.T) {
+	const text = "Name:\tx\nVmRSSX:\t1 kB\nVmRSS:\t   2210 kB\nThreads:\t1\n"
+	if got, err := parseKilobytes([]byte(text), "VmRSS"); err != nil || got != 2210<<10 {
+		t.Errorf("got %d, %v", got, err)
+	}
+	for _, name := range []string{"VmSwap", "Threads", "Name"} {
+		if got, err := parseKilobytes([]byte(text), name); err == nil {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+}
+
+func FuzzParseProc(f *testing.F) {
+	f.Add([]byte("1 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14"))
+	f.Add([]byte("VmRSS: 12 kB\n"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if d, err := parseStat(p); err == nil && d < 0 {
+			t.Fatalf("%q: %v", p, d)
+		}
+		if n, err := parseKilobytes(p, "VmRSS"); err == nil && n < 0 {
+			t.Fatalf("%q: %d", p, n)
+		}
+	})
+}
+
+func TestClockAgreesWithProc(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("no /proc")
+	}
+	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline); {
+	}
+	clock, err := cpuClock(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks, err := parseStat(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := ticks - clock; d < -40*time.Millisecond || d > 40*time.Millisecond {
+		t.Errorf("the clock says %v, /proc %v", clock, ticks)
+	}
+	if rss, err := residentSize(os.Getpid()); err != nil || rss < 1<<20 {
+		t.Errorf("RSS %d, %v", rss, err)
+	}
+}
+
+func TestParseMetrics(t *testing.T) {
+	const text = "# TYPE a gauge\na 1.5e+06\nb{x=\"y z\"} 3\nc 2 1700000000\nd nonsense\n"
+	m, err := parseMetrics(strings.NewReader(text))
+	if err != nil || len(m) != 2 || m["a"] != 1.5e6 || m["c"] != 2 {
+		t.Errorf("got %v, %v", m, err)
+	}
+}
+
+func TestSampleFromMetricsAlone(t *testing.T) {
+	u := newMiniServer(t).target(t).sample(context.Background())
+	if u.rss != 3e6 || u.heap != 1.5e6 || u.cpu != 2500*time.Millisecond {
+		t.Errorf("got %+v", u)
+	}
+}
+
+func TestSampleOfASilentServerIsUnknown(t *testing.T) {
+	s := newMiniServer(t)
+	target := s.target(t)
+	target.MetricsURL += "/no/such/page"
+	if u := target.sample(context.Background()); u.rss.known() || u.heap.known() || u.cpu >= 0 {
+		t.Errorf("got %+v", u)
+	}
+}

@@ -1,0 +1,221 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+func load(t *testing.T, s *miniServer) Load {
+	t.Helper()
+	return Load{
+		Target: s.target(t), Duration: 300 * time.Millisecond, Warmup: 50 * time.Millisecond, Drain: 500 * time.Millisecond,
+	}
+}
+
+func wantClean(t *testing.T, r *Report, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lost+r.Duplicated+r.Reordered+r.Wrong+r.Foreign+r.Gaps+r.PublishErrors+r.Unanswered+r.Disconnects != 0 {
+		var b strings.Builder
+		_ = r.WriteText(&b)
+		t.Fatal(b.String())
+	}
+}
+
+func TestFanoutAtARate(t *testing.T) {
+	for _, q := range []wire.QoS{0, 1, 2} {
+		r, err := Fanout{Load: load(t, newMiniServer(t)), Conns: 20, Rate: 4000, QoS: q}.Run(t.Context())
+		wantClean(t, r, err)
+		if r.Received != 20*r.Sent || r.Sent < 60 || r.Latency.Count == 0 || !r.Latency.P99.known() {
+			t.Errorf("QoS %d: %d sent, %d received, %+v", q, r.Sent, r.Received, r.Latency)
+		}
+	}
+}
+
+func TestFanoutFlatOut(t *testing.T) {
+	r, err := Fanout{Load: load(t, newMiniServer(t)), Conns: 10, FlatOut: true, Window: 8, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+	if r.Target.known() || r.Delivered < 1000 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRooms(t *testing.T) {
+	for _, q := range []wire.QoS{0, 1} {
+		r, err := Rooms{Load: load(t, newMiniServer(t)), Rooms: 7, Members: 3, Publishers: 2, Rate: 3000, QoS: q}.Run(t.Context())
+		wantClean(t, r, err)
+		if r.Received != 3*r.Sent || r.Publishers != 2 || r.Connections != 21 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestIdle(t *testing.T) {
+	r, err := Idle{Load: load(t, newMiniServer(t)), Steps: []int{5, 12}, Own: true, Settle: 10 * time.Millisecond, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+	if len(r.Steps) != 2 || r.Received != 12 || r.Channels != 13 || r.ServerRSS != 0 || r.Latency.Count != 12 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPublish(t *testing.T) {
+	o := Publish{Load: load(t, newMiniServer(t)), Conns: 4, Depth: 8, Rounds: 2, QoS: 1}
+	o.Raw = func(context.Context, int, int, time.Duration, time.Duration) (float64, error) { return 1000, nil }
+	r, err := o.Run(t.Context())
+	wantClean(t, r, err)
+	if len(r.Rounds) != 2 || r.Published < 100 || r.Raw != 1000 || !r.Ratio.known() || r.Latency.Count == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestOneByOneJoinsToo(t *testing.T) {
+	l := load(t, newMiniServer(t))
+	l.OneByOne = true
+	r, err := Idle{Load: l, Steps: []int{3}, Own: true, Settle: time.Millisecond, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+}
+
+func TestSeveralSources(t *testing.T) {
+	l := load(t, newMiniServer(t))
+	l.Sources = 3
+	r, err := Fanout{Load: l, Conns: 6, Rate: 600, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+}
+
+// TestFaultsAreSeen has the server lie to one of three sockets, once.
+func TestFaultsAreSeen(t *testing.T) {
+	var held []byte
+	for name, test := range map[string]struct {
+		deliver func(n uint64, frame []byte) [][]byte
+		check   func(r *Report) bool
+	}{
+		"lost": {
+			func(n uint64, f []byte) [][]byte {
+				if n == 5 {
+					return nil
+				}
+				return [][]byte{f}
+			},
+			func(r *Report) bool { return r.Lost == 1 && r.Duplicated == 0 && r.Reordered == 0 },
+		},
+		"duplicated": {
+			func(n uint64, f []byte) [][]byte {
+				if n == 5 {
+					return [][]byte{f, f}
+				}
+				return [][]byte{f}
+			},
+			func(r *Report) bool { return r.Lost == 0 && r.Duplicated == 1 && r.Reordered == 0 },
+		},
+		"reordered": {
+			func(n uint64, f []byte) [][]byte {
+				switch n {
+				case 5:
+					held = f
+					return nil
+				case 6:
+					return [][]byte{f, held}
+				}
+				return [][]byte{f}
+			},
+			func(r *Report) bool { return r.Lost == 0 && r.Duplicated == 0 && r.Reordered == 1 },
+		},
+	} {
+		s := newMiniServer(t)
+		s.deliver = func(c *miniConn, n uint64, frame []byte) [][]byte {
+			if c != s.subs[firstKey(s.subs)][1] {
+				return [][]byte{frame}
+			}
+			return test.deliver(n, frame)
+		}
+		r, err := Fanout{Load: load(t, s), Conns: 3, Rate: 300, QoS: 1}.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !test.check(r) || !r.Broken() {
+			t.Errorf("%s: lost %d, duplicated %d, reordered %d", name, r.Lost, r.Duplicated, r.Reordered)
+		}
+	}
+}
+
+func firstKey(m map[string][]*miniConn) string {
+	for k := range m {
+		return k
+	}
+	return ""
+}
+
+func TestRefusedPublishIsNoLoss(t *testing.T) {
+	s := newMiniServer(t)
+	s.refuse = func(n uint64) bool { return n == 4 }
+	r, err := Fanout{Load: load(t, s), Conns: 3, Rate: 300, QoS: 1}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lost != 0 || r.PublishErrors != 1 || r.Unanswered != 0 || r.Broken() || !strings.Contains(strings.Join(r.Notes, " "), "store_full") {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestServerThatHangsUpIsReported(t *testing.T) {
+	s := newMiniServer(t)
+	s.after = func(n uint64) {
+		if n == 5 {
+			for c := range s.conns {
+				_ = c.Close()
+			}
+		}
+	}
+	_, err := Fanout{Load: load(t, s), Conns: 3, Rate: 300, QoS: 1}.Run(t.Context())
+	if !errors.Is(err, errPublisherGone) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBadTokenEndsTheRun(t *testing.T) {
+	l := load(t, newMiniServer(t))
+	l.Target.Token = "forged"
+	_, err := Fanout{Load: l, Conns: 3, QoS: 1}.Run(t.Context())
+	var refusal *wire.Error
+	if !errors.Is(err, ErrJoin) || !errors.As(err, &refusal) || refusal.Code != wire.BadToken {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancelEndsTheRun(t *testing.T) {
+	l := load(t, newMiniServer(t))
+	l.Duration = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	s := time.AfterFunc(200*time.Millisecond, cancel)
+	defer s.Stop()
+	if _, err := (Fanout{Load: l, Conns: 3, Rate: 300, QoS: 1}).Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTooFewFiles(t *testing.T) {
+	limit, err := fileLimit()
+	if err != nil {
+		t.Skip(err)
+	}
+	_, err = Fanout{Load: load(t, newMiniServer(t)), Conns: limit}.Run(t.Context())
+	if !errors.Is(err, ErrFiles) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	s := newMiniServer(t)
+	l := load(t, s)
+	s.http.Close()
+	if _, err := (Fanout{Load: l, Conns: 3}).Run(t.Context()); !errors.Is(err, ErrJoin) {
+		t.Errorf("got %v", err)
+	}
+}

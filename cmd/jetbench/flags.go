@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// commonFlags are those of every scenario.
+func commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "url", Usage: "`ws://HOST:PORT/ws` of a running server (default: start one)", EnvVars: []string{"JETWIRE_URL"}, Category: "server"},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to connect with", EnvVars: []string{"JETWIRE_TOKEN"}, Category: "server"},
+		&cli.StringFlag{Name: "data", Usage: "data `DIR` of a running server, to sign a token with its secret; or of the server to start, which is then kept", Category: "server"},
+		&cli.IntFlag{Name: "pid", Usage: "`PID` of a running server on this machine, to read what it uses from /proc", Category: "server"},
+		&cli.StringFlag{Name: "metrics", Usage: "`URL` of its metrics (default: /metrics beside the WebSocket)", Category: "server"},
+		&cli.StringFlag{Name: "server-binary", Usage: "jetwire `PATH` to start (default: build ./cmd/jetwire)", Category: "server"},
+		&cli.StringSliceFlag{Name: "server-arg", Usage: "`ARG` added to 'jetwire serve'; may be repeated", Category: "server"},
+		&cli.BoolFlag{Name: "server-log", Usage: "show what the started server prints", Category: "server"},
+
+		&cli.DurationFlag{Name: "duration", Usage: "`TIME` measured", Value: bench.DefaultDuration, Category: "load"},
+		&cli.DurationFlag{Name: "warmup", Usage: "`TIME` before it", Value: bench.DefaultWarmup, Category: "load"},
+		&cli.DurationFlag{Name: "drain", Usage: "`TIME` of silence after which what is missing counts as lost", Value: bench.DefaultDrain, Category: "load"},
+		&cli.IntFlag{Name: "payload", Usage: "`BYTES` of a message", Value: bench.DefaultPayload, Category: "load"},
+		&cli.IntFlag{Name: "qos", Usage: "0, 1 or 2", Value: 1, Category: "load"},
+		&cli.StringFlag{Name: "namespace", Usage: "`NAME` of the channels' namespace", Value: bench.DefaultChannel, Category: "load"},
+		&cli.IntFlag{Name: "loops", Usage: "epoll loops of the client (default: half the cores)", Category: "load"},
+		&cli.IntFlag{Name: "sources", Usage: "loopback source addresses (default: as many as the ports demand)", Category: "load"},
+		&cli.BoolFlag{Name: "one-by-one", Usage: "await connect's reply before subscribing, instead of sending both at once", Category: "load"},
+
+		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: "report"},
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress", Category: "report"},
+	}
+}
+
+func qosOf(c *cli.Context) (wire.QoS, error) {
+	q := c.Int("qos")
+	if q < 0 || q > int(wire.ExactlyOnce) {
+		return 0, fmt.Errorf("%w: --qos %d: it is 0, 1 or 2", errUsage, q)
+	}
+	return wire.QoS(q), nil
+}
+
+// loadOf reads the common flags.
+func (p *program) loadOf(c *cli.Context, t *bench.Target) (bench.Load, error) {
+	l := bench.Load{
+		Target: t, Duration: c.Duration("duration"), Warmup: c.Duration("warmup"), Drain: c.Duration("drain"),
+		Payload: c.Int("payload"), Namespace: c.String("namespace"), Loops: c.Int("loops"), Sources: c.Int("sources"),
+		OneByOne: c.Bool("one-by-one"),
+	}
+	if l.Duration <= 0 {
+		return l, fmt.Errorf("%w: --duration must be more than nothing", errUsage)
+	}
+	if l.Payload < bench.MinPayload {
+		return l, fmt.Errorf("%w: --payload %d: it is at least %d", errUsage, l.Payload, bench.MinPayload)
+	}
+	if err := wire.ValidChannel(l.Namespace + ".x"); err != nil {
+		return l, fmt.Errorf("%w: --namespace: %w", errUsage, err)
+	}
+	if l.Warmup == 0 {
+		l.Warmup = -1 // bench takes 0 for its default
+	}
+	if !c.Bool("quiet") {
+		l.Progress = p.progress
+	}
+	return l, nil
+}
+
+func (p *program) progress(line string) {
+	fmt.Fprintf(p.log, "%s %s\n", time.Now().Format(time.TimeOnly), line)
+}

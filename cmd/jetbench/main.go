@@ -1,0 +1,78 @@
+// Command jetbench measures a Jetwire server: one that runs, or one that it starts as a process of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Exit statuses.
+const (
+	exitFailed = 1 // the run failed, or messages were lost, duplicated or reordered at QoS 1 or 2
+	exitUsage  = 2
+)
+
+var (
+	errBroken = errors.New("messages were lost, duplicated or reordered: see the report")
+	errUsage  = errors.New("usage")
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	p := &program{out: os.Stdout, log: os.Stderr}
+	err := p.app().RunContext(ctx, os.Args)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "jetbench:", err)
+		if errors.Is(err, errUsage) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+// program is jetbench with its streams, so that tests run it in their own process.
+type program struct {
+	out io.Writer // the report
+	log io.Writer // progress
+}
+
+func (p *program) app() *cli.App {
+	return &cli.App{
+		Name:  "jetbench",
+		Usage: "measure a Jetwire server",
+		Description: "Each scenario runs against --url, or against a server that jetbench builds, or takes from\n" +
+			"--server-binary, and starts with a data directory of its own that is removed afterwards.",
+		Commands: []*cli.Command{
+			p.fanout(), p.rooms(), p.idle(), p.publish(), p.echo(), p.natsServer(),
+		},
+		Writer: p.out, ErrWriter: p.log,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*cli.Context, error) {}, // main maps errors to exit statuses
+		OnUsageError:    usageError,
+		Suggest:         true,
+	}
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: %w", errUsage, err) }
+
+// command completes a scenario's command.
+func (p *program) command(name, usage string, flags []cli.Flag, action func(*cli.Context) error) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: usage, Flags: append(flags, commonFlags()...), Action: action, OnUsageError: usageError,
+		Before: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("%w: %s takes no arguments, only flags: %q", errUsage, name, c.Args().First())
+			}
+			return nil
+		},
+	}
+}

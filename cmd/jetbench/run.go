@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// scenario runs one scenario, and then reports.
+type scenario func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error)
+
+// measure gets a server, runs the scenario against it, ends the server, and reports.
+func (p *program) measure(c *cli.Context, run scenario) (err error) {
+	ctx := c.Context
+	q, err := qosOf(c)
+	if err != nil {
+		return err
+	}
+	if _, err := p.loadOf(c, nil); err != nil { // before a server is started in vain
+		return err
+	}
+	s, err := p.server(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	l, err := p.loadOf(c, s.target)
+	if err != nil {
+		return err
+	}
+	r, err := run(s.watch(ctx), l, q)
+	if err != nil {
+		return err
+	}
+	if err := p.report(c.String("json"), r); err != nil {
+		return err
+	}
+	if r.Broken() {
+		return errBroken
+	}
+	return nil
+}
+
+// report writes JSON where it was asked for, and text to standard output unless that is where the JSON goes.
+func (p *program) report(path string, r *bench.Report) error {
+	if path == "" {
+		return r.WriteText(p.out)
+	}
+	text, err := r.JSON()
+	if err != nil {
+		return err
+	}
+	if path == "-" {
+		_, err = p.out.Write(text)
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o644); err != nil { //nolint:gosec // a report is no secret
+		return fmt.Errorf("report: %w", err)
+	}
+	return r.WriteText(p.out)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/gateway/auth"
+)
+
+const (
+	benchUser    = "jetbench"
+	tokenLife    = 24 * time.Hour
+	readyTimeout = 60 * time.Second
+	serverModule = "github.com/jetwire/jetwire/cmd/jetwire"
+)
+
+var (
+	wsAddress  = regexp.MustCompile(`ws://[^\s"']+`)
+	errNoToken = errors.New("--url needs --token, or --data to sign one with the server's secret")
+	errDied    = errors.New("the server ended by itself")
+)
+
+// server is the server under test; what jetbench started or made for it ends with Close.
+type server struct {
+	target  *bench.Target
+	process *bench.Process // nil: it was running already
+	scratch string         // directory to remove; empty: none
+}
+
+// server finds or starts the server that the flags name.
+func (p *program) server(ctx context.Context, c *cli.Context) (*server, error) {
+	if url := c.String("url"); url != "" {
+		token, err := runningToken(c.String("token"), c.String("data"))
+		if err != nil {
+			return nil, err
+		}
+		t, err := bench.NewTarget(ctx, url, token, c.Int("pid"), c.String("metrics"))
+		return &server{target: t}, err
+	}
+	s := &server{}
+	if err := s.start(ctx, c, p); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func runningToken(token, data string) (string, error) {
+	switch {
+	case token != "":
+		return token, nil
+	case data == "":
+		return "", fmt.Errorf("%w: %w", errUsage, errNoToken)
+	}
+	return sign(data)
+}
+
+func sign(data string) (string, error) {
+	secret, err := auth.Secret(data)
+	if err != nil {
+		return "", err
+	}
+	return auth.Sign(secret, auth.Grant{User: benchUser, Expires: time.Now().Add(tokenLife)})
+}
+
+func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err error) {
+	if s.scratch, err = os.MkdirTemp("", "jetbench-"); err != nil {
+		return err
+	}
+	binary := c.String("server-binary")
+	if binary == "" {
+		p.progress("building the server")
+		binary = filepath.Join(s.scratch, "jetwire")
+		if err := build(ctx, binary); err != nil {
+			return err
+		}
+	}
+	data := c.String("data")
+	if data == "" {
+		data = filepath.Join(s.scratch, "data")
+	}
+	var log io.Writer
+	if c.Bool("server-log") {
+		log = p.log
+	}
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, c.StringSlice("server-arg")...)
+	var address string
+	s.process, address, err = bench.StartProcess(ctx, binary, args, wsAddress, log)
+	if err != nil {
+		return err
+	}
+	token := c.String("token")
+	if token == "" {
+		if token, err = sign(data); err != nil {
+			return err
+		}
+	}
+	if s.target, err = bench.NewTarget(ctx, address, token, s.process.PID(), c.String("metrics")); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.watch(ctx), readyTimeout)
+	defer cancel()
+	return s.target.WaitReady(ctx)
+}
+
+func build(ctx context.Context, path string) error {
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, serverModule).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building %s: %w (--server-binary names one that is built already)\n%s", serverModule, err, out)
+	}
+	return nil
+}
+
+// watch returns a context that ends when a started server ends by itself.
+func (s *server) watch(ctx context.Context) context.Context {
+	if s.process == nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.process.Ended():
+			cancel(fmt.Errorf("%w; the last it said:\n%s", errDied, s.process.Tail()))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx
+}
+
+// Close ends what was started and removes what was made.
+func (s *server) Close() error {
+	var errs []error
+	if s.process != nil {
+		errs = append(errs, s.process.Stop())
+	}
+	if s.scratch != "" {
+		errs = append(errs, os.RemoveAll(s.scratch))
+	}
+	return errors.Join(errs...)
+}
