@@ -182,23 +182,8 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	o.URL = u
-	c := &Client{
-		o:       o,
-		log:     o.Logger,
-		slots:   make(chan struct{}, o.MaxPending),
-		prefix:  rand.Text()[:16] + "-",
-		ready:   make(chan struct{}),
-		ended:   make(chan struct{}),
-		alarm:   make(chan struct{}, 1),
-		moved:   make(chan struct{}, 1),
-		backoff: backoff{min: o.BackoffMin, max: o.BackoffMax},
-		fresh:   true,
-		state:   Connecting,
-		pending: make(map[uint64]*request),
-		subs:    make(map[string]*Subscription),
-	}
 	// The client outlives the context of Dial, but keeps its values: Options.Token and Options.Dialer see them.
-	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	c := newClient(context.WithoutCancel(ctx), o)
 	c.wg.Go(c.run)
 	c.wg.Go(c.keepTime)
 	select {
@@ -215,6 +200,26 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		}
 		return nil, fmt.Errorf("client: dial: %w", context.Cause(ctx))
 	}
+}
+
+func newClient(ctx context.Context, o Options) *Client {
+	c := &Client{
+		o:       o,
+		log:     o.Logger,
+		slots:   make(chan struct{}, o.MaxPending),
+		prefix:  rand.Text()[:16] + "-",
+		ready:   make(chan struct{}),
+		ended:   make(chan struct{}),
+		alarm:   make(chan struct{}, 1),
+		moved:   make(chan struct{}, 1),
+		backoff: backoff{min: o.BackoffMin, max: o.BackoffMax},
+		fresh:   true,
+		state:   Connecting,
+		pending: make(map[uint64]*request),
+		subs:    make(map[string]*Subscription),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	return c
 }
 
 // Close ends the client: it says goodbye to the server, fails what is pending and waits for every goroutine, callbacks included.

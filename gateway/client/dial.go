@@ -46,6 +46,7 @@ const (
 	moveJitter    = time.Second // added to what a reconnect push says
 	leaveTime     = time.Second // for replies to come before a planned move
 	maxJoined     = 16 << 10    // bytes of commands joined in one frame
+	maxInFrame    = 64          // commands joined in one frame
 	maxOneWrite   = 256 << 10   // bytes gathered for one write
 	commandID     = 1           // of connect; Client.nextID goes on from there
 	minPingsQuiet = 2           // intervals of silence after which the connection counts as lost

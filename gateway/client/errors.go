@@ -62,6 +62,7 @@ func (e *LostError) Error() string {
 }
 
 // protocolError is a breach of RFC 6455 or of Jetwire's protocol by the server; code is what the client closes with.
+// It does not unwrap: what the decoder says of the server is not what a server says of a command.
 type protocolError struct {
 	code wire.Code
 	err  error
@@ -70,6 +71,5 @@ type protocolError struct {
 func (e *protocolError) Error() string {
 	return "client: the server broke the protocol: " + e.err.Error()
 }
-func (e *protocolError) Unwrap() error { return e.err }
 
 func unknown(cause error) error { return fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause) }

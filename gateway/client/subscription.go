@@ -93,10 +93,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string, o SubscribeOptio
 	if err := o.QoS.valid(); err != nil {
 		return nil, err
 	}
-	s := &Subscription{
-		c: c, channel: channel, o: o, qos: o.QoS.wire(wire.AtLeastOnce),
-		room: make(chan struct{}, 1), done: make(chan struct{}), first: make(chan struct{}),
-	}
+	s := c.newSubscription(channel, o)
 	if o.Since != nil {
 		if s.qos == wire.AtMostOnce {
 			return nil, errors.New("client: subscribe: Since needs AtLeastOnce or ExactlyOnce")
@@ -134,6 +131,13 @@ func (c *Client) Subscribe(ctx context.Context, channel string, o SubscribeOptio
 		s.endLocked(context.Cause(ctx))
 		c.mu.Unlock()
 		return nil, context.Cause(ctx)
+	}
+}
+
+func (c *Client) newSubscription(channel string, o SubscribeOptions) *Subscription {
+	return &Subscription{
+		c: c, channel: channel, o: o, qos: o.QoS.wire(wire.AtLeastOnce),
+		room: make(chan struct{}, 1), done: make(chan struct{}), first: make(chan struct{}),
 	}
 }
 

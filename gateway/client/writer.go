@@ -87,7 +87,7 @@ func (cn *conn) appendCommands(out []*request, now time.Time, over func(*request
 	if cn.maxMessage > 0 {
 		limit = min(limit, cn.maxMessage)
 	}
-	var frame [64]*request
+	var frame [maxInFrame]*request
 	parts := frame[:0]
 	for _, r := range out {
 		if c.pending[r.id] != r || r.stage != queued { // given up meanwhile

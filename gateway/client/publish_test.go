@@ -1,0 +1,416 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+type published struct {
+	reply PublishReply
+	err   error
+}
+
+// publish publishes in a goroutine of its own.
+func publish(ctx context.Context, c *Client, o PublishOptions) <-chan published {
+	got := make(chan published, 1)
+	go func() {
+		r, err := c.Publish(ctx, "a.b", []byte(`{"x":1}`), o)
+		got <- published{r, err}
+	}()
+	return got
+}
+
+func TestPublish(t *testing.T) {
+	tests := []struct {
+		name string
+		o    PublishOptions
+		id   string
+		qos  wire.QoS
+	}{
+		{"plain", PublishOptions{}, "", wire.AtLeastOnce},
+		{"with an id", PublishOptions{ID: "m1"}, "m1", wire.ExactlyOnce},
+		{"with an id, at least once", PublishOptions{ID: "m1", QoS: AtLeastOnce}, "m1", wire.AtLeastOnce},
+		{"at most once", PublishOptions{QoS: AtMostOnce}, "", wire.AtMostOnce},
+		{"exactly once without an id", PublishOptions{QoS: ExactlyOnce}, "*", wire.ExactlyOnce},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		for i, tt := range tests {
+			got := publish(t.Context(), c, tt.o)
+			cmd := pc.published(uint64(i+1), false)
+			if cmd.Publish.QoS != tt.qos || cmd.Publish.ID != tt.id && (tt.id != "*" || cmd.Publish.ID == "") {
+				t.Errorf("%s: sent %+v", tt.name, cmd.Publish)
+			}
+			if r := <-got; r.err != nil || r.reply.Seq != uint64(i+1) || r.reply.Durability != "file" {
+				t.Errorf("%s: %+v", tt.name, r)
+			}
+		}
+	})
+}
+
+func TestPublishRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		for _, code := range []wire.Code{wire.PermissionDenied, wire.TooLarge, wire.Unavailable, wire.StoreFull} {
+			got := publish(t.Context(), c, PublishOptions{})
+			pc.refuse(pc.expect(wire.OpPublish), code)
+			if r := <-got; codeOf(r.err) != code || errors.Is(r.err, ErrOutcomeUnknown) {
+				t.Errorf("%v: %v", code, r.err)
+			}
+		}
+		got := publish(t.Context(), c, PublishOptions{})
+		pc.refuse(pc.expect(wire.OpPublish), wire.Timeout)
+		if r := <-got; codeOf(r.err) != wire.Timeout || !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("timeout: %v", r.err)
+		}
+		// What cannot be right is not sent.
+		for _, bad := range []struct {
+			channel string
+			o       PublishOptions
+		}{{"", PublishOptions{}}, {"a", PublishOptions{}}, {"a.*", PublishOptions{}}, {"a.b", PublishOptions{ID: strings.Repeat("x", 200)}}, {"a.b", PublishOptions{QoS: 9}}} {
+			if _, err := c.Publish(t.Context(), bad.channel, nil, bad.o); err == nil {
+				t.Errorf("%+v is accepted", bad)
+			}
+		}
+		if _, err := c.Publish(t.Context(), "a.b", make([]byte, 70000), PublishOptions{}); codeOf(err) != wire.TooLarge {
+			t.Errorf("more than the server takes: %v", err)
+		}
+		pc.quiet()
+	})
+}
+
+// A connection lost in mid-publish: with an id it is sent again, as it was; without one the caller is told that nobody knows.
+func TestPublishOverALostConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		with := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		first := pc.expect(wire.OpPublish)
+		without := publish(t.Context(), c, PublishOptions{})
+		pc.expect(wire.OpPublish)
+		down := errors.New("down")
+		p.refuse.Store(&down)
+		pc.cut()
+		if r := <-without; !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("without an id: %v", r.err)
+		}
+		if r := <-publish(t.Context(), c, PublishOptions{}); !errors.Is(r.err, ErrNotConnected) || errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("without a connection: %v", r.err)
+		}
+		offline := publish(t.Context(), c, PublishOptions{QoS: ExactlyOnce})
+		p.refuse.Store(nil)
+		pc = p.welcome()
+		second := pc.published(7, true)
+		if second.Publish.ID != "m1" || string(second.Publish.Data) != string(first.Publish.Data) {
+			t.Errorf("sent again as %+v", second.Publish)
+		}
+		if r := <-with; r.err != nil || r.reply.Seq != 7 || !r.reply.Duplicate {
+			t.Errorf("with an id: %+v", r)
+		}
+		pc.published(8, false)
+		if r := <-offline; r.err != nil || r.reply.Seq != 8 {
+			t.Errorf("published while offline: %+v", r)
+		}
+		pc.quiet()
+	})
+}
+
+// After the retry window (100 s, less a tenth) sending again could store the message twice.
+func TestRetryWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		got := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		pc.expect(wire.OpPublish)
+		began := time.Now()
+		down := errors.New("down")
+		p.refuse.Store(&down)
+		pc.cut()
+		r := <-got
+		if !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Error(r.err)
+		}
+		if d := time.Since(began); d < 90*time.Second || d > 92*time.Second {
+			t.Errorf("given up after %v", d)
+		}
+		// What was never sent may wait for longer.
+		late := publish(t.Context(), c, PublishOptions{ID: "m2"})
+		time.Sleep(10 * time.Minute)
+		p.refuse.Store(nil)
+		pc = p.welcome()
+		if cmd := pc.published(1, false); cmd.Publish.ID != "m2" {
+			t.Errorf("%+v", cmd)
+		}
+		if r := <-late; r.err != nil {
+			t.Error(r.err)
+		}
+	})
+}
+
+// A server that says nothing, on a connection that lives.
+func TestNoReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		without := publish(t.Context(), c, PublishOptions{})
+		pc.expect(wire.OpPublish)
+		with := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		pc.expect(wire.OpPublish)
+		if r := <-without; !errors.Is(r.err, ErrOutcomeUnknown) || !errors.Is(r.err, errNoReply) {
+			t.Error(r.err)
+		}
+		pc.published(3, true)
+		if r := <-with; r.err != nil || r.reply.Seq != 3 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestTemporaryErrorsAreRetriedWithAnID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		got := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		for _, code := range []wire.Code{wire.Unavailable, wire.Timeout, wire.TooManyRequests, wire.StoreFull} {
+			pc.refuse(pc.expect(wire.OpPublish), code)
+		}
+		began := time.Now()
+		cmd := pc.expect(wire.OpPublish)
+		pc.send(`{"id":%d,"error":{"code":"unavailable","message":"scripted","retry_after":3}}`, cmd.ID)
+		pc.expect(wire.OpPublish)
+		if d := time.Since(began); d < 3*time.Second {
+			t.Errorf("retry_after 3 was taken for %v", d)
+		}
+		pc.answer(cmd, 9, false)
+		if r := <-got; r.err != nil || r.reply.Seq != 9 {
+			t.Errorf("%+v", r)
+		}
+		if n := c.Stats().Retries; n != 5 {
+			t.Errorf("%d retries", n)
+		}
+	})
+}
+
+// When every attempt was definitely refused the outcome is known.
+func TestPublishGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		refuseAll := func(code wire.Code) (stop func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				for {
+					select {
+					case cmd := <-pc.commands:
+						pc.refuse(cmd, code)
+					case <-ctx.Done():
+						return
+					}
+				}
+			}()
+			return cancel
+		}
+		stop := refuseAll(wire.StoreFull)
+		r := <-publish(t.Context(), c, PublishOptions{ID: "m1"})
+		if codeOf(r.err) != wire.StoreFull || errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("refused until the window was over: %v", r.err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		r = <-publish(ctx, c, PublishOptions{ID: "m2"})
+		if !errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("refused until ctx ended: %v", r.err)
+		}
+		stop()
+		synctest.Wait()
+		stop = refuseAll(wire.Timeout)
+		if r = <-publish(t.Context(), c, PublishOptions{ID: "m3"}); codeOf(r.err) != wire.Timeout || !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("timed out until the window was over: %v", r.err)
+		}
+		stop()
+		synctest.Wait()
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got := publish(ctx, c, PublishOptions{ID: "m4"})
+		cmd := pc.expect(wire.OpPublish)
+		if r = <-got; !errors.Is(r.err, context.DeadlineExceeded) || !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("ctx ended in flight: %v", r.err)
+		}
+		pc.answer(cmd, 1, false) // too late: nobody waits
+		pc.answer(cmd, 1, false)
+		synctest.Wait()
+		if len(c.pending) != 0 || len(c.slots) != 0 {
+			t.Errorf("%d requests and %d slots are left", len(c.pending), len(c.slots))
+		}
+	})
+}
+
+// An expired token in mid-flight: the client connects with a new one and sends again what it may.
+func TestPublishWithAnExpiredToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		got := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		pc.refuse(pc.expect(wire.OpPublish), wire.ExpiredToken)
+		pc = p.welcome()
+		pc.published(4, false)
+		if r := <-got; r.err != nil || r.reply.Seq != 4 {
+			t.Errorf("%+v", r)
+		}
+		got = publish(t.Context(), c, PublishOptions{ID: "m2"})
+		pc.refuse(pc.expect(wire.OpPublish), wire.ExpiredToken)
+		pc = p.welcome()
+		pc.refuse(pc.expect(wire.OpPublish), wire.ExpiredToken)
+		if r := <-got; codeOf(r.err) != wire.ExpiredToken {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Everything that waits while the writer is at work leaves in one write, as few frames.
+func TestPublishesAreJoined(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		<-pc.frames // connect's
+		const n = 500
+		var mu sync.Mutex
+		var order []uint64
+		c.mu.Lock() // the writer waits
+		conn := c.conn
+		c.mu.Unlock()
+		conn.writing.Lock()
+		for i := range n {
+			body := fmt.Appendf(nil, "%d", i)
+			err := c.PublishAsync("a.b", body, PublishOptions{ID: fmt.Sprint("m", i)}, func(r PublishReply, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Error(err)
+				}
+				order = append(order, r.Seq)
+			})
+			clear(body) // it is the caller's again
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn.writing.Unlock()
+		for i := range n {
+			if cmd := pc.published(uint64(i), false); string(cmd.Publish.Data) != fmt.Sprint(i) {
+				t.Fatalf("publish %d is %+v", i, cmd.Publish)
+			}
+		}
+		synctest.Wait()
+		if len(order) != n || order[0] != 0 || order[n-1] != n-1 {
+			t.Errorf("answers %v", order)
+		}
+		if f := len(pc.frames); f > n/maxInFrame+1 {
+			t.Errorf("%d commands came in %d frames", n, f)
+		}
+	})
+}
+
+func TestPendingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		o := p.options()
+		o.MaxPending = 2
+		c, pc := p.dial(o)
+		defer c.Close()
+		async := func() error {
+			return c.PublishAsync("a.b", []byte("1"), PublishOptions{}, func(PublishReply, error) {})
+		}
+		if err := errors.Join(async(), async()); err != nil {
+			t.Fatal(err)
+		}
+		if err := async(); !errors.Is(err, ErrTooManyPending) {
+			t.Errorf("a third is accepted: %v", err)
+		}
+		waits := publish(t.Context(), c, PublishOptions{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if r := <-publish(ctx, c, PublishOptions{}); !errors.Is(r.err, context.DeadlineExceeded) || errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Errorf("without room: %v", r.err)
+		}
+		pc.published(1, false)
+		pc.published(2, false)
+		pc.published(3, false)
+		if r := <-waits; r.err != nil {
+			t.Error(r.err)
+		}
+	})
+}
+
+// At most once without a callback asks for no reply, and holds its slot only until it is written.
+func TestFireAndForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		o := p.options()
+		o.MaxPending = 1
+		c, pc := p.dial(o)
+		defer c.Close()
+		for range 3 {
+			if err := c.PublishAsync("a.b", []byte("typing"), PublishOptions{QoS: AtMostOnce}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if cmd := pc.expect(wire.OpPublish); cmd.ID != 0 || cmd.Publish.Encoding != wire.Text {
+				t.Errorf("%+v", cmd)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+// Close waits for nothing but what it must: what was sent has an unknown outcome.
+func TestCloseInMidPublish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		got := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		pc.expect(wire.OpPublish)
+		_ = c.Close()
+		if r := <-got; !errors.Is(r.err, ErrOutcomeUnknown) || !errors.Is(r.err, ErrClosed) {
+			t.Error(r.err)
+		}
+	})
+}
+
+func TestPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		done := make(chan error)
+		go func() { done <- c.Ping(t.Context()) }()
+		pc.send(`{"id":%d,"ping":{}}`, pc.expect(wire.OpPing).ID)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		go func() { done <- c.Ping(t.Context()) }()
+		pc.expect(wire.OpPing)
+		pc.cut()
+		if err := <-done; !errors.Is(err, ErrNotConnected) {
+			t.Error(err)
+		}
+	})
+}
