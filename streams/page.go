@@ -1,5 +1,10 @@
 package streams
 
+import (
+	"context"
+	"fmt"
+)
+
 // PageRequest asks for a part of a channel's past.
 type PageRequest struct {
 	Channel  string
@@ -18,7 +23,7 @@ const DefaultPageLimit = 100
 //
 // Oldest first: Messages ascend and hold every message of the channel in (After, Through]; if More, the next page asks with
 // After: Through. A reader's position may move to Through also when Messages is empty.
-// The first message's Prev is at most After, every other one's is the message before it.
+// The first message's Prev is at most After, every other one's at most the sequence of the message before it, as long as nothing is lost.
 //
 // Newest first: Messages descend and hold every message of the channel in [Through, Until]; if More, the next page asks with Until: Through-1
 // and the same After.
@@ -29,4 +34,88 @@ type Page struct {
 	// LostFrom and LostTo are inclusive, 0 if nothing is lost: the log no longer holds all of this part of the range, and messages
 	// of this channel may have been in it. Newest first, it is told with the page that reaches it.
 	LostFrom, LostTo uint64
+}
+
+// lose widens what is lost by [from, to].
+func (p *Page) lose(from, to uint64) {
+	if from > to {
+		return
+	}
+	if p.LostTo == 0 || from < p.LostFrom {
+		p.LostFrom = from
+	}
+	p.LostTo = max(p.LostTo, to)
+}
+
+// Page reads a part of a channel's past. Errors: ErrBadChannel, ErrWrongEpoch when After is beyond the stream's end, ErrUnavailable, ErrClosed.
+func (s *Stream) Page(ctx context.Context, r PageRequest) (Page, error) {
+	if ns, err := namespaceOf(r.Channel); err != nil {
+		return Page{}, err
+	} else if ns != s.namespace {
+		return Page{}, fmt.Errorf("%w: it is not of namespace %s", ErrBadChannel, s.namespace)
+	}
+	if r.Limit <= 0 {
+		r.Limit = DefaultPageLimit
+	}
+	p := &pager{s: s, g: s.gen.Load(), r: r}
+	head := p.g.head.Load()
+	p.until = head
+	if r.Until > 0 {
+		p.until = min(r.Until, head)
+	}
+	switch {
+	case r.After > head:
+		return p.beyond(ctx)
+	case r.After >= p.until:
+		return Page{Through: p.edge()}, nil
+	}
+	err := p.run(ctx)
+	if s.gen.Load() != p.g {
+		return Page{}, fmt.Errorf("%w: the stream was made anew", ErrWrongEpoch)
+	}
+	if err != nil {
+		return Page{}, err
+	}
+	return p.page, nil
+}
+
+// edge is the Through of a page that has reached the end of the range.
+func (p *pager) edge() uint64 {
+	if p.r.Newest {
+		return p.r.After + 1
+	}
+	return max(p.until, p.r.After)
+}
+
+// beyond answers for a position that the tail has not reached yet, or that never was.
+func (p *pager) beyond(ctx context.Context) (Page, error) {
+	last, err := p.state(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	if p.r.After > last {
+		return Page{}, fmt.Errorf("%w: %d is beyond the end of the stream at %d", ErrWrongEpoch, p.r.After, last)
+	}
+	return Page{Through: p.edge()}, nil
+}
+
+// state asks the log where it begins and ends.
+func (p *pager) state(ctx context.Context) (last uint64, err error) {
+	l := p.s.log
+	if !l.reads.up.Load() {
+		return 0, ErrUnavailable
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	st, err := l.reads.js.Stream(ctx, p.s.name)
+	if err != nil {
+		return 0, streamError(p.s.name, err)
+	}
+	info := st.CachedInfo()
+	if !info.Created.Equal(p.g.created) {
+		p.s.suspect(nil)
+		return 0, fmt.Errorf("%w: the stream was made anew", ErrWrongEpoch)
+	}
+	p.g.see(info)
+	return info.State.LastSeq, nil
 }

@@ -42,6 +42,8 @@ type Policy struct {
 	MaxMessages    int64         // of the stream; 0: no limit
 	MaxMessageSize int           // bytes of a body; 0: Options.MaxMessageSize
 	DedupWindow    time.Duration // 2 min
+
+	unlisted bool // it is the default policy's: the storage of a stream that exists is kept
 }
 
 // The durability classes, as Ack and Stream name them.

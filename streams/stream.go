@@ -3,29 +3,301 @@ package streams
 import (
 	"context"
 	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/index"
+)
+
+const (
+	pollEvery    = 2 * time.Second
+	heartbeat    = time.Second
+	silence      = 5 * heartbeat / 2 // without a sign of life the tail is made again
+	retryLeast   = 50 * time.Millisecond
+	retryMost    = 2 * time.Second
+	idleConsumer = 10 * time.Second // after which the server forgets a consumer of ours that nobody listens to
+)
+
+var (
+	errReconnected = errors.New("the connection was made again")
+	errSilent      = errors.New("no heartbeat")
+	errAnew        = errors.New("the stream was made anew")
 )
 
 // Stream is the open stream of one namespace.
 type Stream struct {
-	policy Policy
+	// Fixed after construction.
+	log       *Log
+	namespace string
+	name      string
+	budget    int64 // of the index
+	kick      chan struct{}
+
+	policy atomic.Pointer[Policy]
+	gen    atomic.Pointer[generation] // written with tail.mu held
+	out    outbox                     // guarded by publisher.mu
+
+	tail struct {
+		mu     sync.Mutex // held while Deliver and Reset run
+		feed   *feed      // nil: none, or one whose messages are ignored
+		broken error      // why a new one is needed
+	}
+	suspects struct {
+		mu   sync.Mutex
+		due  bool // look at the stream's state now
+		then []func(ok bool)
+	}
+}
+
+// generation is one life of a stream: what is known of one epoch.
+type generation struct {
+	// Fixed after construction.
+	epoch   string
+	created time.Time
+	born    uint64 // the head when it began
+	index   *index.Index
+	ring    ring
+	cancel  context.CancelFunc // of the rebuild
+
+	head atomic.Uint64 // see Stream.Head
+	// hole: the tail was not shown everything up to here, because some had been deleted by then.
+	hole      atomic.Uint64
+	first     atomic.Uint64 // the log's first sequence when it was last asked
+	firstTime atomic.Int64  // and that message's time
+
+	rebuild struct {
+		mu    sync.Mutex
+		done  bool
+		moved chan struct{} // closed when a window has been joined, or the rebuild has ended
+	}
 }
 
 // Namespace returns the namespace's name.
-func (s *Stream) Namespace() string { return s.policy.Namespace }
+func (s *Stream) Namespace() string { return s.namespace }
 
-// Policy returns the namespace's policy, its defaults filled in.
-func (s *Stream) Policy() Policy { return s.policy }
+// Policy returns the namespace's policy as the stream keeps it.
+func (s *Stream) Policy() Policy { return *s.policy.Load() }
 
 // Durability returns the durability class of the stream.
-func (s *Stream) Durability() string { return s.policy.Durability() }
+func (s *Stream) Durability() string { return s.policy.Load().Durability() }
 
 // Epoch names this life of the stream. It changes when the stream is made anew, just before Options.Reset is called.
-func (s *Stream) Epoch() string { return "" }
+func (s *Stream) Epoch() string { return s.gen.Load().epoch }
 
 // Head returns the highest sequence that the tail has handed, or is handing, to Deliver. By then pages contain it.
-func (s *Stream) Head() uint64 { return 0 }
+func (s *Stream) Head() uint64 { return s.gen.Load().head.Load() }
 
-// Page reads a part of a channel's past.
-func (s *Stream) Page(ctx context.Context, r PageRequest) (Page, error) {
-	return Page{}, errors.ErrUnsupported
+// openStream makes sure of the stream, and starts its tail and the rebuild of its index.
+func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, error) {
+	info, err := ensure(ctx, l.feed.js, p, l.opts.AllowShrink)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stream{log: l, namespace: p.Namespace, name: streamPrefix + p.Namespace, budget: budget, kick: make(chan struct{}, 1)}
+	p = effective(p, info.Config)
+	s.policy.Store(&p)
+	s.tail.mu.Lock()
+	g := s.begin(info)
+	s.tail.mu.Unlock()
+	if err := s.startFeed(ctx, g, 0); err != nil {
+		g.cancel()
+		return nil, streamError(s.name, err)
+	}
+	if _, err := l.publish.subscribe(livePrefix+p.Namespace+".>", s.onLive); err != nil {
+		g.cancel()
+		return nil, err
+	}
+	l.pub.addBox(&s.out)
+	l.workers.Go(s.run)
+	return s, nil
+}
+
+// begin starts a new generation at the stream's present end. The caller must hold tail.mu.
+func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
+	last := info.State.LastSeq
+	g := &generation{epoch: epochOf(info.Created), created: info.Created, index: index.New(s.budget), born: last}
+	g.ring.max = s.log.opts.RingBytes
+	g.index.SetMaxPerChannel(s.policy.Load().MaxPerChannel)
+	g.index.Reset(last + 1)
+	g.head.Store(last)
+	g.see(info)
+	g.rebuild.moved = make(chan struct{})
+	ctx, cancel := context.WithCancel(s.log.ctx)
+	g.cancel = cancel
+	s.gen.Store(g)
+	s.log.workers.Go(func() {
+		defer cancel()
+		s.rebuild(ctx, g, last+1)
+	})
+	return g
+}
+
+func epochOf(created time.Time) string { return strconv.FormatInt(created.UnixNano(), 36) }
+
+// see takes note of where the log begins.
+func (g *generation) see(info *jetstream.StreamInfo) {
+	first := max(info.State.FirstSeq, 1)
+	if info.State.Msgs == 0 {
+		first = info.State.LastSeq + 1
+	}
+	if first > g.first.Load() {
+		g.first.Store(first)
+		g.firstTime.Store(info.State.FirstTime.UnixNano())
+		g.index.Trim(first)
+		g.ring.trim(first)
+	}
+}
+
+// stop ends the stream's part in the tail; its goroutines end with the Log's context.
+func (s *Stream) stop() {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.tail.feed = nil
+}
+
+// run keeps the tail alive and looks after the stream until the Log closes.
+func (s *Stream) run() {
+	beat := time.NewTicker(heartbeat / 2)
+	defer beat.Stop()
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	defer s.checked(false)
+	for {
+		due := false
+		select {
+		case <-s.log.ctx.Done():
+			return
+		case <-s.kick:
+		case <-beat.C:
+		case <-poll.C:
+			due = true
+		}
+		if !s.log.feed.up.Load() {
+			s.checked(false)
+			continue // feedUp kicks
+		}
+		if due || s.suspected() {
+			s.checked(s.check() == nil)
+		}
+		if why := s.broken(); why != nil {
+			s.mend(why)
+		}
+	}
+}
+
+// suspect has the stream's state looked at soon; then, unless nil, is called afterwards, with whether that was possible.
+func (s *Stream) suspect(then func(ok bool)) {
+	s.suspects.mu.Lock()
+	s.suspects.due = true
+	if then != nil {
+		s.suspects.then = append(s.suspects.then, then)
+	}
+	s.suspects.mu.Unlock()
+	s.wake()
+}
+
+func (s *Stream) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Stream) suspected() bool {
+	s.suspects.mu.Lock()
+	defer s.suspects.mu.Unlock()
+	return s.suspects.due
+}
+
+func (s *Stream) checked(ok bool) {
+	s.suspects.mu.Lock()
+	then := s.suspects.then
+	s.suspects.due, s.suspects.then = false, nil
+	s.suspects.mu.Unlock()
+	for _, f := range then {
+		f(ok)
+	}
+}
+
+// check looks at the stream's state, and begins anew if it is another stream or none.
+func (s *Stream) check() error {
+	ctx, cancel := context.WithTimeout(s.log.ctx, requestTimeout)
+	defer cancel()
+	st, err := s.log.feed.js.Stream(ctx, s.name)
+	var info *jetstream.StreamInfo
+	switch {
+	case err == nil:
+		info = st.CachedInfo()
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		if info, err = ensure(ctx, s.log.feed.js, s.Policy(), false); err != nil {
+			s.log.opts.Logger.Error("the stream is gone and could not be made again", "stream", s.name, "error", err)
+			return err
+		}
+	default:
+		return err
+	}
+	g := s.gen.Load()
+	if lost := info.State.LastSeq < g.head.Load(); lost || !info.Created.Equal(g.created) {
+		s.log.opts.Logger.Warn("the stream was made anew: positions in it start again", "stream", s.name, "epoch", epochOf(info.Created), "truncated", lost)
+		s.reset(info)
+		return nil
+	}
+	g.see(info)
+	if p := effective(s.Policy(), info.Config); p != s.Policy() {
+		s.policy.Store(&p)
+		g.index.SetMaxPerChannel(p.MaxPerChannel)
+	}
+	return nil
+}
+
+// reset begins a new generation.
+func (s *Stream) reset(info *jetstream.StreamInfo) {
+	s.tail.mu.Lock()
+	defer s.tail.mu.Unlock()
+	s.dropFeedLocked()
+	s.tail.broken = errAnew
+	s.gen.Load().cancel()
+	p := effective(s.Policy(), info.Config)
+	s.policy.Store(&p)
+	s.begin(info)
+	s.log.resets.Add(1)
+	if f := s.log.opts.Reset; f != nil {
+		f(s.namespace)
+	}
+}
+
+// onLive takes messages of QoS 0 that others published.
+func (s *Stream) onLive(m *nats.Msg) {
+	channel := m.Subject[len(livePrefix):]
+	if _, err := namespaceOf(channel); err != nil || len(m.Data) > s.policy.Load().MaxMessageSize {
+		return
+	}
+	from, id := identity(m.Header)
+	s.log.opts.Deliver([]*Message{{Channel: channel, Time: time.Now().UnixNano(), ID: id, From: from, Body: m.Data}})
+}
+
+// publish checks a message and stores or sends it.
+func (s *Stream) publish(p *Publication, done func(Ack, error)) {
+	if err := check(p, s.policy.Load()); err != nil {
+		s.log.pub.refused.Add(1)
+		done(Ack{}, err)
+		return
+	}
+	if p.QoS > 0 {
+		s.log.pub.publish(s, p, done)
+		return
+	}
+	m := &Message{Channel: p.Channel, Time: time.Now().UnixNano(), ID: p.ID, From: p.From, Body: append([]byte(nil), p.Body...)}
+	if err := s.log.pub.send(m); err != nil {
+		s.log.pub.refused.Add(1)
+		done(Ack{}, err)
+		return
+	}
+	s.log.opts.Deliver([]*Message{m})
+	done(Ack{Epoch: s.Epoch(), Durability: DurabilityNone}, nil)
 }

@@ -1,0 +1,392 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	rebuildPatience = 250 * time.Millisecond // how long a page waits for the index to reach back far enough
+	maxMissing      = 1024                   // messages found deleted after which a page ends early
+	slowBatch       = 16                     // messages asked for at once where the index does not help
+)
+
+// pager is one Page call at work.
+type pager struct {
+	s     *Stream
+	g     *generation
+	r     PageRequest
+	until uint64
+	page  Page
+
+	bytes    int    // of the page's bodies
+	missing  int    // messages found deleted
+	older    uint64 // a message before Since: what lies before it was not asked for
+	sought   bool   // Since has been looked up in the log
+	lostFrom uint64 // what has left the log from here to lostTo is lost, unless it was not asked for
+	lostTo   uint64
+}
+
+func (p *pager) run(ctx context.Context) (err error) {
+	if p.r.Newest {
+		err = p.descend(ctx)
+		if low := p.r.After + 1; err == nil && !p.page.More && p.complete(low) {
+			p.front(low)
+		}
+	} else {
+		err = p.ascend(ctx)
+	}
+	if p.lostTo > 0 {
+		p.page.lose(max(p.lostFrom, p.older+1), min(p.lostTo, p.until))
+	}
+	return err
+}
+
+// complete reports whether the index knows everything from low on.
+func (p *pager) complete(low uint64) bool {
+	floor := p.g.index.Floor()
+	return floor <= low || floor <= p.g.first.Load()
+}
+
+// reach waits a short time for the index to become complete from low on, or at least to reach further back than it does.
+func (p *pager) reach(ctx context.Context, low uint64) error {
+	timeout := time.NewTimer(rebuildPatience)
+	defer timeout.Stop()
+	for {
+		moved, coming := p.g.rebuilding()
+		if !coming || p.complete(low) {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+	}
+}
+
+// ascend fills a page, oldest first.
+func (p *pager) ascend(ctx context.Context) error {
+	next := p.r.After + 1 // what lies before is done
+	patient := true
+	for next <= p.until {
+		if !p.complete(next) {
+			if patient {
+				patient = false
+				if err := p.reach(ctx, next); err != nil {
+					return err
+				}
+				continue
+			}
+			var err error
+			if next, err = p.ascendSlow(ctx, next); next == 0 || err != nil {
+				return err
+			}
+			continue
+		}
+		from := next
+		if p.r.Since > 0 {
+			from = max(from, p.g.index.SeekTime(p.r.Channel, p.r.Since))
+		}
+		seqs := p.g.index.After(nil, p.r.Channel, from-1, p.until, p.want())
+		if !p.complete(next) {
+			continue // the budget has moved the floor meanwhile
+		}
+		p.front(next)
+		if len(seqs) == 0 {
+			break
+		}
+		if done, err := p.fetch(ctx, seqs); done || err != nil {
+			return err
+		}
+		next = seqs[len(seqs)-1] + 1
+	}
+	p.page.Through = p.edge()
+	return nil
+}
+
+// descend fills a page, newest first.
+func (p *pager) descend(ctx context.Context) error {
+	low, top := p.r.After+1, p.until // what lies above top is done
+	patient := true
+	for top >= low {
+		known := p.complete(low)
+		seqs := p.g.index.Before(nil, p.r.Channel, low-1, top, p.want())
+		floor := p.g.index.Floor()
+		if len(seqs) > 0 {
+			if done, err := p.fetch(ctx, seqs); done || err != nil {
+				return err
+			}
+			top = seqs[len(seqs)-1] - 1
+			continue
+		}
+		if known && p.complete(low) {
+			break
+		}
+		top = min(top, floor-1)
+		if patient {
+			patient = false
+			if err := p.reach(ctx, low); err != nil {
+				return err
+			}
+			if p.g.index.Floor() < floor {
+				patient = true
+				continue
+			}
+		}
+		if full, err := p.descendSlow(ctx, low, top); full || err != nil {
+			return err
+		}
+		break
+	}
+	p.page.Through = p.edge()
+	return nil
+}
+
+// want is how many sequences to plan for: one more than may be returned tells whether there is more.
+func (p *pager) want() int { return min(p.r.Limit-len(p.page.Messages)+1, 4*pageReads) }
+
+// fetch reads planned messages and adds them to the page; done reports that the page is finished.
+func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error) {
+	rd := p.s.log.rd
+	have := make([]*Message, len(seqs))
+	rd.hits.Add(uint64(p.g.ring.fill(have, seqs)))
+	requests := make([]*request, len(seqs))
+	asked := 0
+	for i, seq := range seqs {
+		if len(p.page.Messages) >= p.r.Limit {
+			p.endBefore(seq)
+			return true, nil
+		}
+		for ; asked < min(len(seqs), i+pageReads, i+p.r.Limit-len(p.page.Messages)); asked++ {
+			if have[asked] == nil {
+				if requests[asked], err = rd.read(ctx, p.s, p.g, seqs[asked]); err != nil {
+					return false, err
+				}
+			}
+		}
+		m := have[i]
+		if m == nil {
+			m, err = rd.wait(ctx, requests[i])
+			if errors.Is(err, errGone) {
+				m, err = rd.gone(ctx, p.s, p.g, p.r.Channel, seq)
+			}
+		}
+		switch {
+		case errors.Is(err, errGone):
+			p.page.lose(seq, seq)
+			if p.missing++; p.missing >= maxMissing && seq != p.until && seq != p.r.After+1 {
+				p.page.More, p.page.Through = true, seq
+				return true, nil
+			}
+		case err != nil:
+			return false, err
+		case p.add(m):
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// endBefore ends the page before a message that exists.
+func (p *pager) endBefore(seq uint64) {
+	p.page.More, p.page.Through = true, seq-1
+	if p.r.Newest {
+		p.page.Through = seq + 1
+	}
+}
+
+// add adds the next message, unless the page ends before it.
+func (p *pager) add(m *Message) (done bool) {
+	if m.Time < p.r.Since {
+		p.older = max(p.older, m.Seq)
+		if p.r.Newest { // and so are those before it
+			p.page.Through = p.edge()
+			return true
+		}
+		return false
+	}
+	n := len(p.page.Messages)
+	if n > 0 && p.r.MaxBytes > 0 && p.bytes+len(m.Body) > p.r.MaxBytes {
+		p.endBefore(m.Seq)
+		return true
+	}
+	// The page knows what lies between its messages, so it can make a mere bound exact.
+	switch {
+	case n > 0 && p.r.Newest:
+		p.page.Messages[n-1] = withPrev(p.page.Messages[n-1], m.Seq)
+	case n > 0:
+		m = withPrev(m, p.page.Messages[n-1].Seq)
+	case !p.r.Newest && p.r.Since == 0:
+		m = withPrev(m, min(m.Prev, p.r.After))
+	}
+	p.bytes += len(m.Body)
+	p.page.Messages = append(p.page.Messages, m)
+	return false
+}
+
+// withPrev returns the message with another Prev; others may hold the one given.
+func withPrev(m *Message, prev uint64) *Message {
+	if m.Prev == prev {
+		return m
+	}
+	c := *m
+	c.Prev = prev
+	return &c
+}
+
+// front finds what has left the log from the sequence from on, where the index is complete.
+func (p *pager) front(from uint64) {
+	x, ch := p.g.index, p.r.Channel
+	first, dropped := p.g.first.Load(), x.Dropped(ch)
+	blind := max(p.g.born, p.g.hole.Load())
+	var to uint64
+	if dropped >= from {
+		to = dropped
+	}
+	exact := dropped > 0 && dropped < from && from > blind // all that ever left this channel lies before from
+	if first > from && !exact && !p.beforeSince(p.g.firstTime.Load()) {
+		to = max(to, first-1)
+	}
+	limit := p.s.policy.Load().MaxPerChannel
+	oldest := x.After(nil, ch, 0, p.until, 1)
+	if limit > 0 && from <= blind && len(oldest) > 0 && oldest[0] > from &&
+		int64(len(x.Before(nil, ch, 0, p.g.head.Load(), int(limit)))) >= limit {
+		to = max(to, oldest[0]-1)
+	}
+	if to < from {
+		return
+	}
+	if p.r.Since > 0 && len(oldest) > 0 && to < oldest[0] && x.SeekTime(ch, p.r.Since) > oldest[0] {
+		return // what is lost is older than the oldest message, and that is older than what was asked for
+	}
+	p.losing(from, to)
+}
+
+// losing notes what is lost unless it turns out to be older than Since.
+func (p *pager) losing(from, to uint64) {
+	if p.lostTo == 0 {
+		p.lostFrom = from
+	}
+	p.lostTo = max(p.lostTo, to)
+}
+
+// beforeSince reports whether what is older than a message of this time is not asked for.
+func (p *pager) beforeSince(t int64) bool { return p.r.Since > 0 && t < p.r.Since }
+
+// ascendSlow reads a few messages that the index does not know, and returns what is next, 0 when the page is finished.
+func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
+	if err := p.frontSlow(ctx, next); err != nil {
+		return 0, err
+	}
+	floor := p.g.index.Floor()
+	b := batchRequest{Seq: next, Next: p.r.Channel, Batch: min(p.want(), slowBatch)}
+	if p.r.Since > 0 && !p.sought {
+		p.sought = true
+		at := time.Unix(0, p.r.Since).UTC()
+		b.Seq, b.StartTime = 0, &at
+	}
+	got, err := p.s.log.rd.batch(ctx, p.s, b)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range got {
+		switch {
+		case m.Seq < next:
+			continue
+		case m.Seq > p.until:
+			p.page.Through = p.edge()
+			return 0, nil
+		case len(p.page.Messages) >= p.r.Limit:
+			p.endBefore(m.Seq)
+			return 0, nil
+		}
+		m.Prev = m.Seq - 1
+		if p.add(m) {
+			return 0, nil
+		}
+		next = m.Seq + 1
+	}
+	if len(got) < b.Batch { // the log holds no more below the floor
+		next = max(next, floor)
+	} else {
+		next = max(next, got[len(got)-1].Seq+1)
+	}
+	if next > p.until {
+		p.page.Through = p.edge()
+		return 0, nil
+	}
+	return next, nil
+}
+
+// descendSlow reads what the index does not know, one by one, from top down to low.
+func (p *pager) descendSlow(ctx context.Context, low, top uint64) (full bool, err error) {
+	if err := p.frontSlow(ctx, low); err != nil {
+		return false, err
+	}
+	for top >= low {
+		got, err := p.s.log.rd.batch(ctx, p.s, batchRequest{MultiLast: []string{p.r.Channel}, UpTo: top})
+		if err != nil {
+			return false, err
+		}
+		if len(got) == 0 || got[0].Seq < low {
+			break
+		}
+		m := got[0]
+		if len(p.page.Messages) >= p.r.Limit {
+			p.endBefore(m.Seq)
+			return true, nil
+		}
+		m.Prev = m.Seq - 1
+		if p.add(m) {
+			return true, nil
+		}
+		top = m.Seq - 1
+	}
+	if n := len(p.page.Messages); n > 0 {
+		m := p.page.Messages[n-1]
+		p.page.Messages[n-1] = withPrev(m, min(m.Prev, p.r.After))
+	}
+	return false, nil
+}
+
+// frontSlow finds what has left the log from the sequence from on, by asking the log.
+func (p *pager) frontSlow(ctx context.Context, from uint64) error {
+	if _, err := p.state(ctx); err != nil {
+		return err
+	}
+	if first := p.g.first.Load(); first > from && !p.beforeSince(p.g.firstTime.Load()) {
+		p.losing(from, first-1)
+	}
+	limit := p.s.policy.Load().MaxPerChannel
+	if limit <= 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	st, err := p.s.log.reads.js.Stream(ctx, p.s.name)
+	if err != nil {
+		return streamError(p.s.name, err)
+	}
+	info, err := st.Info(ctx, jetstream.WithSubjectFilter(p.r.Channel))
+	if err != nil {
+		return streamError(p.s.name, err)
+	}
+	if info.State.Subjects[p.r.Channel] < uint64(limit) {
+		return nil
+	}
+	oldest, err := p.s.log.rd.batch(ctx, p.s, batchRequest{Seq: 1, Next: p.r.Channel, Batch: 1})
+	if err != nil {
+		return err
+	}
+	if len(oldest) > 0 && oldest[0].Seq > from {
+		p.losing(from, oldest[0].Seq-1)
+	}
+	return nil
+}
