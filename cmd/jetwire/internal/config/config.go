@@ -1,0 +1,183 @@
+// Package config is what a server can be told: its shape, its defaults, how it is read from a YAML file, and what must
+// hold before a server starts with it.
+//
+// Reading is strict: an unknown key, a key given twice and a value of a wrong type are errors that name their line, and
+// no error shows the file's text, since that may hold a secret.
+//
+// The package knows values. It must not know flags or the environment (the program lays those over what is read here), and it
+// starts nothing.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/streams"
+)
+
+// The defaults that this package owns.
+const (
+	DefaultListen       = "127.0.0.1:8080"
+	DefaultDrainTimeout = 10 * time.Second
+)
+
+// Config is everything a server can be told. Default returns what holds where nothing is said.
+type Config struct {
+	Listen        string   `yaml:"listen"` // HOST:PORT of WebSockets and HTTP
+	Data          string   `yaml:"data"`   // directory of the secret and the embedded store
+	InsecureNoTLS bool     `yaml:"insecure_no_tls"`
+	TLS           TLS      `yaml:"tls"`
+	NATS          NATS     `yaml:"nats"`
+	Token         Token    `yaml:"token"`
+	Origins       []string `yaml:"origins"` // besides the server's own
+	Limits        Limits   `yaml:"limits"`
+	Memory        Memory   `yaml:"memory"`
+
+	Default     DefaultNamespace     `yaml:"default"`
+	Namespaces  map[string]Namespace `yaml:"namespaces"`
+	AllowShrink bool                 `yaml:"allow_shrink"` // let a smaller limit delete stored messages
+
+	Portable     bool     `yaml:"portable"` // goroutines instead of epoll
+	Loops        int      `yaml:"loops"`    // epoll loops; 0: one for each CPU
+	DrainTimeout Duration `yaml:"drain_timeout"`
+	Log          Log      `yaml:"log"`
+}
+
+// TLS names the files of the server's certificate. Both empty: no TLS.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// NATS says where the log is. An empty URL means the embedded server, whom the other fields but Creds are for.
+type NATS struct {
+	URL       string `yaml:"url"`
+	Creds     string `yaml:"creds"`
+	Listen    string `yaml:"listen"`     // HOST:PORT for other programs; empty: none but this process
+	MaxStore  Size   `yaml:"max_store"`  // bytes on disk; 0: three quarters of what is free
+	MaxMemory Size   `yaml:"max_memory"` // bytes of memory streams; 0: three quarters of the machine's
+}
+
+// Token says which secret signs tokens: a text, a file that holds it, or neither for one that is made in Data.
+type Token struct {
+	Secret     string `yaml:"secret"`
+	SecretFile string `yaml:"secret_file"`
+}
+
+// Limits bounds what clients can make grow.
+type Limits struct {
+	Connections           int      `yaml:"connections"`             // 0: only the descriptor limit
+	ConnectionsPerAddress int      `yaml:"connections_per_address"` // 0: no limit
+	Subscriptions         int      `yaml:"subscriptions"`           // of one connection
+	InFlight              int      `yaml:"in_flight"`               // commands of one connection that wait for answers
+	MessageBytes          Size     `yaml:"message_bytes"`           // of one WebSocket message from a client
+	BodyBytes             Size     `yaml:"body_bytes"`              // of a message's body, where its namespace names none
+	QueueBytes            Size     `yaml:"queue_bytes"`             // that wait for one socket
+	HandshakeBytes        Size     `yaml:"handshake_bytes"`
+	HandshakeTimeout      Duration `yaml:"handshake_timeout"` // from accept until connect is answered
+	PingInterval          Duration `yaml:"ping_interval"`
+	PublishTimeout        Duration `yaml:"publish_timeout"` // how long the log may take
+	HistoryPage           int      `yaml:"history_page"`    // messages
+	UnlistedNamespaces    int      `yaml:"unlisted_namespaces"`
+}
+
+// Memory bounds what the log keeps in memory to answer faster.
+type Memory struct {
+	IndexBytes Size `yaml:"index_bytes"` // of all streams
+	RingBytes  Size `yaml:"ring_bytes"`  // of each stream
+}
+
+// Namespace is the policy and the rules of one namespace. The zero value of each field is its default.
+type Namespace struct {
+	Storage        string    `yaml:"storage,omitempty"` // file (default) or memory
+	Replicas       int       `yaml:"replicas,omitempty"`
+	MaxAge         Duration  `yaml:"max_age,omitempty"`          // 0: for ever
+	MaxPerChannel  int64     `yaml:"max_per_channel,omitempty"`  // messages; 0: no limit
+	MaxBytes       Size      `yaml:"max_bytes,omitempty"`        // 0: no limit
+	MaxMessages    int64     `yaml:"max_messages,omitempty"`     // 0: no limit
+	MaxMessageSize Size      `yaml:"max_message_size,omitempty"` // 0: limits.body_bytes
+	DedupWindow    Duration  `yaml:"dedup_window,omitempty"`
+	Subscribe      auth.Rule `yaml:"subscribe,omitempty"`
+	Publish        auth.Rule `yaml:"publish,omitempty"`
+	History        auth.Rule `yaml:"history,omitempty"`
+}
+
+// DefaultNamespace is what namespaces have that are not listed: `off`, which refuses them, or a Namespace.
+type DefaultNamespace struct {
+	Off bool
+	Namespace
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // auto (text on a terminal, else JSON), text, json
+}
+
+// Default returns the defaults.
+func Default() Config {
+	return Config{
+		Listen: DefaultListen,
+		Data:   dataDir(),
+		Limits: Limits{
+			Subscriptions:      gateway.DefaultSubscriptions,
+			InFlight:           gateway.DefaultInFlight,
+			MessageBytes:       transport.DefaultMaxMessage,
+			BodyBytes:          streams.DefaultMaxMessageSize,
+			QueueBytes:         transport.DefaultQueueBytes,
+			HandshakeBytes:     transport.DefaultHandshakeBytes,
+			HandshakeTimeout:   Duration(transport.DefaultHandshakeTimeout),
+			PingInterval:       Duration(transport.DefaultPingInterval),
+			PublishTimeout:     Duration(streams.DefaultPublishTimeout),
+			HistoryPage:        gateway.DefaultHistoryPage,
+			UnlistedNamespaces: streams.DefaultMaxUnlisted,
+		},
+		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
+		DrainTimeout: Duration(DefaultDrainTimeout),
+		Log:          Log{Level: "info", Format: "auto"},
+	}
+}
+
+// dataDir follows the XDG base directory specification; empty if the environment names no home.
+func dataDir() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "jetwire")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".local", "share", "jetwire")
+}
+
+// Secret returns the secret that signs and checks tokens, and whether it was configured rather than made.
+func (c *Config) Secret() (secret []byte, configured bool, err error) {
+	switch {
+	case c.Token.Secret != "" && c.Token.SecretFile != "":
+		return nil, true, errors.New("token: secret and secret_file are both given")
+	case c.Token.Secret != "":
+		if len(c.Token.Secret) < auth.MinSecret {
+			return nil, true, fmt.Errorf("token.secret: %w", auth.ErrWeakSecret)
+		}
+		return []byte(c.Token.Secret), true, nil
+	case c.Token.SecretFile != "":
+		secret, err = auth.ReadSecret(c.Token.SecretFile)
+		return secret, true, err
+	case c.Data == "":
+		return nil, false, ErrNoData
+	}
+	secret, err = auth.Secret(c.Data)
+	return secret, false, err
+}
+
+// HasSecret says whether a secret is configured.
+func (c *Config) HasSecret() bool { return c.Token.Secret != "" || c.Token.SecretFile != "" }
+
+// ErrNoData says that there is no directory for data.
+var ErrNoData = errors.New("no data directory: the environment names no home, so give --data DIR")

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/jetwire/jetwire/cmd/jetwire/internal/config"
+	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/console"
+	"github.com/jetwire/jetwire/streams"
+)
+
+// userNamespace is there without being configured: its channels user.<id>… are the users' inboxes.
+const userNamespace = "user"
+
+type connect = func(name string, extra ...nats.Option) (*nats.Conn, error)
+
+// gatewayOptions translates the configuration. This is the only place that knows both sides.
+func gatewayOptions(cfg *config.Config, secret []byte, nc connect, log *slog.Logger) (gateway.Options, error) {
+	verifier, err := auth.NewVerifier(secret)
+	if err != nil {
+		return gateway.Options{}, fmt.Errorf("token secret: %w", err)
+	}
+	o := gateway.Options{
+		Streams:      streamOptions(cfg, nc, log),
+		Verifier:     verifier,
+		Rules:        map[string]auth.Rules{},
+		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),
+		Origins:      cfg.Origins,
+		Portable:     cfg.Portable,
+		Loops:        cfg.Loops,
+		Page:         console.Handler(),
+		Logger:       log,
+		Limits: gateway.Limits{
+			Connections:        cfg.Limits.Connections,
+			ConnectionsPerAddr: cfg.Limits.ConnectionsPerAddress,
+			HandshakeTimeout:   time.Duration(cfg.Limits.HandshakeTimeout),
+			HandshakeBytes:     int(cfg.Limits.HandshakeBytes),
+			MessageBytes:       int(cfg.Limits.MessageBytes),
+			QueueBytes:         int(cfg.Limits.QueueBytes),
+			Subscriptions:      cfg.Limits.Subscriptions,
+			InFlight:           cfg.Limits.InFlight,
+			HistoryPage:        cfg.Limits.HistoryPage,
+			PingInterval:       time.Duration(cfg.Limits.PingInterval),
+		},
+	}
+	for name, ns := range cfg.Namespaces {
+		o.Rules[name] = rules(&ns, builtinRules(name))
+	}
+	if _, listed := cfg.Namespaces[userNamespace]; !listed {
+		o.Rules[userNamespace] = auth.UserRules
+	}
+	if cfg.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
+		if err != nil {
+			return gateway.Options{}, &usageError{fmt.Errorf("tls: %w", err)}
+		}
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	return o, nil
+}
+
+// builtinRules are what stands in for the rules that a listed namespace does not name: were the inboxes' rules lost
+// because somebody sets their retention, everybody could read them.
+func builtinRules(namespace string) auth.Rules {
+	if namespace == userNamespace {
+		return auth.UserRules
+	}
+	return auth.Rules{}
+}
+
+func rules(ns *config.Namespace, r auth.Rules) auth.Rules {
+	for _, f := range []struct {
+		to   *auth.Rule
+		from auth.Rule
+	}{{&r.Subscribe, ns.Subscribe}, {&r.Publish, ns.Publish}, {&r.History, ns.History}} {
+		if f.from != "" {
+			*f.to = f.from
+		}
+	}
+	return r
+}
+
+func streamOptions(cfg *config.Config, nc connect, log *slog.Logger) streams.Options {
+	o := streams.Options{
+		Connect:        nc,
+		MaxUnlisted:    cfg.Limits.UnlistedNamespaces,
+		AllowShrink:    cfg.AllowShrink,
+		MaxMessageSize: int(cfg.Limits.BodyBytes),
+		PublishTimeout: time.Duration(cfg.Limits.PublishTimeout),
+		IndexBytes:     int64(cfg.Memory.IndexBytes),
+		RingBytes:      int64(cfg.Memory.RingBytes),
+		Logger:         log,
+		Progress:       progress(log),
+	}
+	if !cfg.Default.Off {
+		p := policy("", &cfg.Default.Namespace)
+		o.Default = &p
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Namespaces)) {
+		ns := cfg.Namespaces[name]
+		o.Policies = append(o.Policies, policy(name, &ns))
+	}
+	if _, listed := cfg.Namespaces[userNamespace]; !listed {
+		o.Policies = append(o.Policies, policy(userNamespace, &cfg.Default.Namespace))
+	}
+	return o
+}
+
+func policy(name string, ns *config.Namespace) streams.Policy {
+	p := streams.Policy{
+		Namespace:      name,
+		Replicas:       ns.Replicas,
+		MaxAge:         time.Duration(ns.MaxAge),
+		MaxPerChannel:  ns.MaxPerChannel,
+		MaxBytes:       int64(ns.MaxBytes),
+		MaxMessages:    ns.MaxMessages,
+		MaxMessageSize: int(ns.MaxMessageSize),
+		DedupWindow:    time.Duration(ns.DedupWindow),
+	}
+	if ns.Storage == "memory" {
+		p.Storage = streams.Memory
+	}
+	return p
+}
+
+// largestBody is the size of the largest body that any namespace accepts.
+func largestBody(cfg *config.Config) int {
+	most := max(cfg.Limits.BodyBytes, cfg.Default.MaxMessageSize)
+	for _, ns := range cfg.Namespaces {
+		most = max(most, ns.MaxMessageSize)
+	}
+	return int(most)
+}

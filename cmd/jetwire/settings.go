@@ -1,0 +1,171 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/jetwire/jetwire/cmd/jetwire/internal/config"
+)
+
+// setting is one value of the configuration that has a flag and an environment variable.
+type setting struct {
+	name  string // of the flag
+	usage string
+	field func(*config.Config) any // a pointer to where it goes
+}
+
+const configFlag, secretVariable = "config", "JETWIRE_TOKEN_SECRET"
+
+// These say which data directory and which secret: client commands need them, too, in order to sign for themselves.
+var dataSettings = []setting{
+	{"data", "`DIR`ectory of the secret and the embedded store", func(c *config.Config) any { return &c.Data }},
+	{"token-secret-file", "`FILE` with the secret that signs tokens; without one a secret is made in the data directory (in the environment also the secret itself: " + secretVariable + ")",
+		func(c *config.Config) any { return &c.Token.SecretFile }},
+}
+
+var serverSettings = []setting{
+	{"listen", "`HOST:PORT` for WebSockets and HTTP; port 0 takes a free one", func(c *config.Config) any { return &c.Listen }},
+	{"tls-cert", "`FILE` with the certificate chain (PEM)", func(c *config.Config) any { return &c.TLS.Cert }},
+	{"tls-key", "`FILE` with the certificate's key (PEM)", func(c *config.Config) any { return &c.TLS.Key }},
+	{"insecure-no-tls", "accept that other machines connect without TLS, because a proxy encrypts or the network is trusted", func(c *config.Config) any { return &c.InsecureNoTLS }},
+	{"origins", "`ORIGIN`s of web pages that may connect, besides the server's own, such as https://app.example.com; * for all", func(c *config.Config) any { return &c.Origins }},
+	{"nats", "`URL` of an external NATS server with JetStream, instead of the embedded one", func(c *config.Config) any { return &c.NATS.URL }},
+	{"nats-creds", "`FILE` with credentials for the external NATS server", func(c *config.Config) any { return &c.NATS.Creds }},
+	{"nats-listen", "`HOST:PORT` at which other programs reach the embedded NATS server, as user jetwire with the password in DATA/nats-password", func(c *config.Config) any { return &c.NATS.Listen }},
+	{"nats-max-store", "`SIZE` on disk that the embedded NATS server may use; 0: three quarters of what is free", func(c *config.Config) any { return &c.NATS.MaxStore }},
+	{"nats-max-memory", "`SIZE` of memory streams; 0: three quarters of the machine's memory", func(c *config.Config) any { return &c.NATS.MaxMemory }},
+	{"allow-shrink", "let a namespace's smaller limit delete stored messages", func(c *config.Config) any { return &c.AllowShrink }},
+	{"max-connections", "connections in all; 0: as many as the descriptor limit allows", func(c *config.Config) any { return &c.Limits.Connections }},
+	{"max-connections-per-address", "connections of one address; 0: no limit", func(c *config.Config) any { return &c.Limits.ConnectionsPerAddress }},
+	{"max-subscriptions", "subscriptions of one connection", func(c *config.Config) any { return &c.Limits.Subscriptions }},
+	{"max-in-flight", "commands of one connection that wait for answers", func(c *config.Config) any { return &c.Limits.InFlight }},
+	{"max-message", "`SIZE` of a WebSocket message from a client", func(c *config.Config) any { return &c.Limits.MessageBytes }},
+	{"max-body", "`SIZE` of a message's body where its namespace names none", func(c *config.Config) any { return &c.Limits.BodyBytes }},
+	{"queue-bytes", "`SIZE` that may wait for one socket before it leaves the live path and catches up", func(c *config.Config) any { return &c.Limits.QueueBytes }},
+	{"handshake-bytes", "`SIZE` of an upgrade request", func(c *config.Config) any { return &c.Limits.HandshakeBytes }},
+	{"handshake-timeout", "`TIME` from accept until connect is answered", func(c *config.Config) any { return &c.Limits.HandshakeTimeout }},
+	{"ping-interval", "`TIME` of silence after which a connection is pinged; after two it is closed", func(c *config.Config) any { return &c.Limits.PingInterval }},
+	{"publish-timeout", "`TIME` that the log may take to acknowledge a message", func(c *config.Config) any { return &c.Limits.PublishTimeout }},
+	{"history-page", "messages of one page of history", func(c *config.Config) any { return &c.Limits.HistoryPage }},
+	{"max-unlisted-namespaces", "namespaces that may come to be without being listed", func(c *config.Config) any { return &c.Limits.UnlistedNamespaces }},
+	{"index-memory", "`SIZE` of the indexes of all streams", func(c *config.Config) any { return &c.Memory.IndexBytes }},
+	{"ring-memory", "`SIZE` of the recent messages kept for each stream", func(c *config.Config) any { return &c.Memory.RingBytes }},
+	{"portable", "use goroutines instead of epoll, as on systems without it", func(c *config.Config) any { return &c.Portable }},
+	{"loops", "epoll loops; 0: one for each CPU", func(c *config.Config) any { return &c.Loops }},
+	{"drain-timeout", "`TIME` that clients get to leave when the server ends", func(c *config.Config) any { return &c.DrainTimeout }},
+	{"log-level", "debug, info, warn or error", func(c *config.Config) any { return &c.Log.Level }},
+	{"log-format", "auto (text on a terminal, JSON otherwise), text or json", func(c *config.Config) any { return &c.Log.Format }},
+}
+
+func variable(flag string) string {
+	return "JETWIRE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+func configFlagDef() cli.Flag {
+	return &cli.StringFlag{Name: configFlag, Usage: "YAML `FILE` with the configuration", EnvVars: []string{variable(configFlag)}}
+}
+
+// settingFlags makes the flags of settings; what they hold without being set is not used.
+func settingFlags(groups ...[]setting) []cli.Flag {
+	defaults := config.Default()
+	var flags []cli.Flag
+	for _, g := range groups {
+		for _, s := range g {
+			env := []string{variable(s.name)}
+			dflt := fmt.Sprint(deref(s.field(&defaults)))
+			switch s.field(&defaults).(type) {
+			case *bool:
+				flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, EnvVars: env})
+			case *int:
+				flags = append(flags, &cli.IntFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
+			case *[]string:
+				flags = append(flags, &cli.StringSliceFlag{Name: s.name, Usage: s.usage, EnvVars: env})
+			case *config.Size:
+				flags = append(flags, &cli.GenericFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt, Value: new(config.Size)})
+			case *config.Duration:
+				flags = append(flags, &cli.GenericFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt, Value: new(config.Duration)})
+			default:
+				flags = append(flags, &cli.StringFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
+			}
+		}
+	}
+	return flags
+}
+
+func deref(p any) any {
+	switch p := p.(type) {
+	case *bool:
+		return *p
+	case *int:
+		return *p
+	case *string:
+		return *p
+	case *config.Size:
+		return *p
+	case *config.Duration:
+		return *p
+	}
+	return ""
+}
+
+// apply lays the settings that the flags or the environment give over cfg.
+func apply(c *cli.Context, cfg *config.Config, settings []setting) {
+	for _, s := range settings {
+		if !c.IsSet(s.name) || blank(c, s.name) {
+			continue
+		}
+		switch p := s.field(cfg).(type) {
+		case *bool:
+			*p = c.Bool(s.name)
+		case *int:
+			*p = c.Int(s.name)
+		case *string:
+			*p = c.String(s.name)
+		case *[]string:
+			*p = nil
+			for _, list := range c.StringSlice(s.name) {
+				*p = append(*p, strings.Split(list, ",")...)
+			}
+		case *config.Size:
+			*p = *c.Generic(s.name).(*config.Size)
+		case *config.Duration:
+			*p = *c.Generic(s.name).(*config.Duration)
+		}
+	}
+}
+
+// blank says whether a setting comes from an environment variable that is empty, which means the same as none.
+func blank(c *cli.Context, name string) bool {
+	value, ok := os.LookupEnv(variable(name))
+	return ok && value == "" && fmt.Sprint(c.Value(name)) == ""
+}
+
+// load returns the configuration: the defaults, over them the file, the environment and the flags.
+func load(c *cli.Context, groups ...[]setting) (config.Config, error) {
+	cfg := config.Default()
+	if path := c.String(configFlag); path != "" {
+		if err := cfg.ReadFile(path); err != nil {
+			return cfg, &usageError{err}
+		}
+	}
+	// Of the two ways to name a secret the later one counts, not both.
+	if secret, ok := os.LookupEnv(secretVariable); ok && secret != "" {
+		cfg.Token = config.Token{Secret: secret}
+	}
+	if c.IsSet("token-secret-file") {
+		if os.Getenv(secretVariable) != "" && os.Getenv(variable("token-secret-file")) != "" {
+			return cfg, usagef("%s and %s are both given", secretVariable, variable("token-secret-file"))
+		}
+		cfg.Token = config.Token{}
+	}
+	for _, g := range groups {
+		apply(c, &cfg, g)
+	}
+	if err := cfg.Check(); err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
