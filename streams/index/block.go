@@ -36,7 +36,8 @@ func (b *block) add(a *arena, seq uint64) bool {
 		return false
 	}
 	if int(b.end)+size > int(classSize[b.class]) || int(b.end)+size > blockBytes {
-		b.resize(a, class(int(b.end-b.off)+size))
+		need := int(b.end-b.off) + size
+		b.resize(a, class(min(need+need/3, maxPiece)))
 	}
 	b.end += uint8(binary.PutUvarint(a.bytes(b.data, b.class)[b.end:], delta))
 	b.last = seq

@@ -43,7 +43,7 @@ type Index struct {
 
 	prepending sync.Mutex // held throughout a Prepend
 
-	mu sync.RWMutex
+	mu sync.Mutex // sections are too short for readers to gain from sharing it
 	// guarded by mu
 	core
 	buckets   []bucket // ascending by key, none empty
@@ -104,8 +104,8 @@ func (x *Index) Append(channel string, seq uint64, t int64) (prev uint64) {
 
 // Floor gives the sequence from which on the index is complete.
 func (x *Index) Floor() uint64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	return x.floor
 }
 
@@ -148,8 +148,8 @@ func (x *Index) Remove(channel string, seq uint64) {
 // After appends to dst up to n sequences of the channel in (after, until], oldest first; those the index knows, so none below
 // Floor.
 func (x *Index) After(dst []uint64, channel string, after, until uint64, n int) []uint64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	ch := x.find(channel)
 	if ch == nil || after >= until || n <= 0 {
 		return dst
@@ -160,8 +160,8 @@ func (x *Index) After(dst []uint64, channel string, after, until uint64, n int) 
 // Before appends to dst up to n sequences of the channel in (after, until], newest first; those the index knows, so none
 // below Floor.
 func (x *Index) Before(dst []uint64, channel string, after, until uint64, n int) []uint64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	ch := x.find(channel)
 	if ch == nil || after >= until || n <= 0 {
 		return dst
@@ -178,8 +178,8 @@ func (x *Index) low() uint64 { return max(x.floor, x.first) }
 // On a channel that holds as many messages as SetMaxPerChannel allows, of which some may have been stored before the last
 // Reset, older ones may have left the log unseen: the oldest message then has the bound seq-1, not 0.
 func (x *Index) Prev(channel string, seq uint64) (prev uint64) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	return x.prev(channel, seq)
 }
 
@@ -226,8 +226,8 @@ func (x *Index) bound(ch *channel, seq uint64) uint64 {
 // when none is. It remembers all that left at or above max(Floor, Trim's first), less of what is below: there, compare with
 // Trim's first.
 func (x *Index) Dropped(channel string) uint64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	ch := x.find(channel)
 	if ch == nil {
 		return 0
@@ -239,8 +239,8 @@ func (x *Index) Dropped(channel string) uint64 {
 // one. Times are kept per block, so it may be early by a block's entries, or more after the clock has stepped back. 0 means that the
 // index cannot say, because messages below Floor may qualify; if no message does, it is above all of them.
 func (x *Index) SeekTime(channel string, t int64) (seq uint64) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	if x.floor > x.first && (t <= x.floorTime || t-x.floorTime <= int64(ClockSlack)) {
 		return 0
 	}
@@ -260,7 +260,7 @@ func (x *Index) SeekTime(channel string, t int64) (seq uint64) {
 // Stats gives the number of channels the index holds anything about, and the bytes it counts against its budget: all that is
 // in use, a few percent less than what the process holds for it, or more less after much has been freed and not used again.
 func (x *Index) Stats() (channels int, bytes int64) {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	return x.channels.live(), x.bytes()
 }
