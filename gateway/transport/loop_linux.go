@@ -38,12 +38,16 @@ type fdConn struct {
 
 const readBuffer = 64 << 10
 
-func (s *Server) startLoops() error {
+func (s *Server) startLoops() (err error) {
+	s.acceptor, err = poll.New()
+	if errors.Is(err, poll.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	for _, g := range s.groups {
 		p, err := poll.New()
-		if errors.Is(err, poll.ErrUnsupported) {
-			return nil
-		}
 		if err != nil {
 			return errors.Join(err, s.closeLoops())
 		}
@@ -55,39 +59,47 @@ func (s *Server) startLoops() error {
 	return nil
 }
 
-func (s *Server) closeLoops() (err error) {
+func (s *Server) closeLoops() error {
+	err := s.acceptor.Close()
 	for _, l := range s.loops {
 		err = errors.Join(err, l.poller.Close())
 	}
 	return err
 }
 
-// acceptFD takes what waits on l, as raw descriptors.
-func (s *Server) acceptFD(l net.Listener) error {
+// acceptFDs takes what comes to l, as raw descriptors, until the acceptor is closed.
+func (s *Server) acceptFDs(l net.Listener) error {
 	raw, err := l.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		return err
 	}
 	var failed error
-	err = raw.Read(func(lfd uintptr) bool {
-		for {
-			fd, sa, err := unix.Accept4(int(lfd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-			switch {
-			case err == nil:
-				s.acceptedFD(fd, address(sa))
-			case errors.Is(err, unix.EAGAIN):
-				return false
-			case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
-			default:
-				failed = os.NewSyscallError("accept4", err)
-				return true
-			}
+	err = raw.Control(func(fd uintptr) { failed = s.acceptor.Add(int(fd), 0, poll.Readable) })
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	return s.acceptor.Wait(func([]poll.Event) {
+		err := raw.Control(func(fd uintptr) { failed = s.acceptWaiting(int(fd)) })
+		if err == nil && failed != nil {
+			s.cannotAccept(failed)
 		}
 	})
-	if err != nil {
-		return net.ErrClosed // the only error of raw.Read
+}
+
+// acceptWaiting accepts until nobody waits.
+func (s *Server) acceptWaiting(listener int) error {
+	for {
+		fd, sa, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch {
+		case err == nil:
+			s.acceptedFD(fd, address(sa))
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+		default:
+			return os.NewSyscallError("accept4", err)
+		}
 	}
-	return failed
 }
 
 func address(sa unix.Sockaddr) netip.Addr {

@@ -9,7 +9,7 @@ type loop struct{}
 
 func (*Server) startLoops() error { return nil }
 
-func (*Server) acceptFD(net.Listener) error { return net.ErrClosed }
+func (*Server) acceptFDs(net.Listener) error { return net.ErrClosed }
 
 func (*loop) close() {}
 

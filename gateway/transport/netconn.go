@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -19,12 +20,22 @@ type netLink struct {
 	wanted bool
 }
 
-// acceptConn takes one connection from l.
-func (s *Server) acceptConn(l net.Listener) error {
-	nc, err := l.Accept()
-	if err != nil {
-		return err
+// acceptConns takes what comes to l until it is closed.
+func (s *Server) acceptConns(l net.Listener) error {
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			s.acceptedConn(nc)
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			s.cannotAccept(err)
+		}
 	}
+}
+
+func (s *Server) acceptedConn(nc net.Conn) {
 	addr := remoteAddr(nc)
 	if !s.admit(addr) {
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
@@ -32,13 +43,12 @@ func (s *Server) acceptConn(l net.Listener) error {
 			_, _ = nc.Write([]byte(overloaded))
 		}
 		_ = nc.Close()
-		return nil
+		return
 	}
 	if s.opt.TLS != nil {
 		nc = tls.Server(nc, s.opt.TLS)
 	}
 	s.serveNetConn(nc, addr)
-	return nil
 }
 
 func remoteAddr(nc net.Conn) netip.Addr {

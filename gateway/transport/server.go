@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/gateway/poll"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
 )
@@ -26,7 +27,8 @@ type Server struct {
 	http      *http.Server
 	httpConns *httpListener
 	groups    []*group
-	loops     []*loop // of the first groups; none where epoll is not used
+	loops     []*loop      // one a group; none where epoll is not used
+	acceptor  *poll.Poller // of the listener, where epoll is used
 
 	ctx  context.Context // ends when Close begins
 	stop context.CancelFunc
@@ -100,22 +102,23 @@ func (s *Server) Serve() error {
 	if l == nil {
 		return ErrClosed
 	}
-	accept := s.acceptConn
+	var err error
 	if len(s.loops) > 0 {
-		accept = s.acceptFD
+		err = s.acceptFDs(l)
+	} else {
+		err = s.acceptConns(l)
 	}
-	for {
-		err := accept(l)
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return ErrClosed
-		}
-		// Out of descriptors or memory: those that are connected go on, and accepting is tried again.
-		s.opt.Logger.Error("cannot accept; raise the descriptor limit or limit connections", "error", err)
-		sleep(s.ctx, 100*time.Millisecond)
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, poll.ErrClosed) {
+		return ErrClosed
 	}
+	return err
+}
+
+// cannotAccept is called when descriptors or memory have run out: those that are connected go on, and accepting is tried
+// again after a while.
+func (s *Server) cannotAccept(err error) {
+	s.opt.Logger.Error("cannot accept; raise the descriptor limit or limit connections", "error", err)
+	sleep(s.ctx, 100*time.Millisecond)
 }
 
 // StopAccepting closes the listener; established connections stay.
@@ -124,6 +127,9 @@ func (s *Server) StopAccepting() error {
 	defer s.mu.Unlock()
 	if s.listener == nil {
 		return nil
+	}
+	if s.acceptor != nil {
+		_ = s.acceptor.Close()
 	}
 	err := s.listener.Close()
 	if errors.Is(err, net.ErrClosed) {
