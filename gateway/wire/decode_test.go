@@ -110,19 +110,21 @@ func TestSyntaxErrorSaysWhere(t *testing.T) {
 
 // The data of a command aliases the frame: nothing is copied, and appending to it must not overwrite what follows.
 func TestPublishDataAliases(t *testing.T) {
-	frame := []byte(`{"publish":{"channel":"c.d","data":[1,2]}}{"id":2,"ping":{}}`)
-	var d Decoder
-	var c Command
-	d.Reset(frame)
-	if err := d.Next(&c); err != nil {
-		t.Fatal(err)
-	}
-	if &c.Publish.Data[0] != &frame[35] {
-		t.Error("the data was copied")
-	}
-	_ = append(c.Publish.Data, "XXXX"...)
-	if err := d.Next(&c); err != nil || c.ID != 2 {
-		t.Errorf("after an append to the data: %v", err)
+	for _, data := range []string{`[1,2]`, `12345`, `"abc"`} {
+		frame := []byte(`{"publish":{"channel":"c.d","data":` + data + `}}{"id":2,"ping":{}}`)
+		var d Decoder
+		var c Command
+		d.Reset(frame)
+		if err := d.Next(&c); err != nil {
+			t.Fatal(err)
+		}
+		if &c.Publish.Data[0] != &frame[35] {
+			t.Error("the data was copied")
+		}
+		_ = append(c.Publish.Data, "XXXX"...)
+		if err := d.Next(&c); err != nil || c.ID != 2 {
+			t.Errorf("after an append to the data: %v", err)
+		}
 	}
 }
 
