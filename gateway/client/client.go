@@ -31,7 +31,7 @@ import (
 
 // The defaults of Options.
 const (
-	DefaultBackoffMin     = 200 * time.Millisecond
+	DefaultBackoffMin     = 500 * time.Millisecond
 	DefaultBackoffMax     = 30 * time.Second
 	DefaultStableAfter    = 10 * time.Second
 	DefaultConnectTimeout = 10 * time.Second

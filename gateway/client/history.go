@@ -32,29 +32,51 @@ func (c *Client) History(ctx context.Context, h HistoryRequest) (HistoryPage, er
 	return page, err
 }
 
-// HistoryAll reads page after page, asking for the next one when the one before is used up. Where the log no longer holds a part of what
-// was asked for it yields a *LostError and goes on; any other error is the last thing it yields.
+// HistoryAll reads page after page, asking for the next one when the one before is used up. With Last it yields the oldest first, and so reads all
+// pages before. Where the log no longer holds a part of what was asked for it yields a *LostError and goes on; any other error is the last
+// thing it yields.
 func (c *Client) HistoryAll(ctx context.Context, h HistoryRequest) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		next := h
-		for {
-			page, err := c.History(ctx, next)
-			if err != nil {
+		var held []HistoryPage // of a walk that leads back although each page leads forward
+		for page, err := range c.historyPages(ctx, h) {
+			switch {
+			case err != nil:
 				yield(Message{}, err)
 				return
-			}
-			if page.Lost != nil && !yield(Message{}, &LostError{Channel: h.Channel, From: page.Lost.From, To: page.Lost.To}) {
+			case h.Last > 0:
+				held = append(held, page)
+			case !yieldPage(&page, yield):
 				return
 			}
-			for i := range page.Messages {
-				if !yield(page.Messages[i], nil) {
-					return
-				}
-			}
-			if page.Next == "" {
+		}
+		for _, page := range slices.Backward(held) {
+			if !yieldPage(&page, yield) {
 				return
 			}
-			next = HistoryRequest{Channel: h.Channel, Cursor: page.Next, Limit: h.Limit}
 		}
 	}
+}
+
+func (c *Client) historyPages(ctx context.Context, h HistoryRequest) iter.Seq2[HistoryPage, error] {
+	return func(yield func(HistoryPage, error) bool) {
+		for {
+			page, err := c.History(ctx, h)
+			if !yield(page, err) || err != nil || page.Next == "" {
+				return
+			}
+			h = HistoryRequest{Channel: h.Channel, Cursor: page.Next, Limit: h.Limit}
+		}
+	}
+}
+
+func yieldPage(page *HistoryPage, yield func(Message, error) bool) bool {
+	if page.Lost != nil && !yield(Message{}, &LostError{Channel: page.Channel, From: page.Lost.From, To: page.Lost.To}) {
+		return false
+	}
+	for i := range page.Messages {
+		if !yield(page.Messages[i], nil) {
+			return false
+		}
+	}
+	return true
 }

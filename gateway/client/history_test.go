@@ -50,6 +50,30 @@ func TestHistoryAll(t *testing.T) {
 	})
 }
 
+// The pages of "last N" lead back; what is yielded leads forward.
+func TestHistoryAllLast(t *testing.T) {
+	connected(t, nil, func(t *testing.T, p *peer, c *Client, pc *peerConn) {
+		go func() {
+			cmd := pc.expect(wire.OpHistory)
+			pc.send(`{"id":%d,"history":{"channel":"a.b","epoch":"e1","messages":[{"channel":"a.b","seq":8,"data":8},{"channel":"a.b","seq":9,"data":9}],"next":"n1"}}`, cmd.ID)
+			cmd = pc.expect(wire.OpHistory)
+			pc.send(`{"id":%d,"history":{"channel":"a.b","epoch":"e1","messages":[{"channel":"a.b","seq":6,"data":6},{"channel":"a.b","seq":7,"data":7}]}}`, cmd.ID)
+		}()
+		var got []uint64
+		for m, err := range c.HistoryAll(t.Context(), HistoryRequest{Channel: "a.b", Last: 4}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got, m.Seq); len(got) == 3 {
+				break
+			}
+		}
+		if fmt.Sprint(got) != "[6 7 8]" {
+			t.Error(got)
+		}
+	})
+}
+
 // A page is the caller's: it does not change with what the connection reads next.
 func TestHistoryPageIsCopied(t *testing.T) {
 	connected(t, nil, func(t *testing.T, p *peer, c *Client, pc *peerConn) {

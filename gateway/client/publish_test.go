@@ -70,10 +70,12 @@ func TestPublishRefusals(t *testing.T) {
 				t.Errorf("%v: %v", code, r.err)
 			}
 		}
-		got := publish(t.Context(), c, PublishOptions{})
-		pc.refuse(pc.expect(wire.OpPublish), wire.Timeout)
-		if r := <-got; codeOf(r.err) != wire.Timeout || !errors.Is(r.err, ErrOutcomeUnknown) {
-			t.Errorf("timeout: %v", r.err)
+		for _, code := range []wire.Code{wire.Timeout, wire.Internal} {
+			got := publish(t.Context(), c, PublishOptions{})
+			pc.refuse(pc.expect(wire.OpPublish), code)
+			if r := <-got; codeOf(r.err) != code || !errors.Is(r.err, ErrOutcomeUnknown) {
+				t.Errorf("%v: %v", code, r.err)
+			}
 		}
 		// What cannot be right is not sent.
 		for _, bad := range []struct {

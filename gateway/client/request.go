@@ -185,7 +185,7 @@ func (c *Client) answered(in *wire.Incoming) {
 	if in.Kind == wire.KindError {
 		refusal := in.Error
 		err = &refusal
-		if refusal.Code == wire.Timeout {
+		if !definite(refusal.Code) {
 			r.unsure = true
 		}
 		if c.tryAgainLocked(r, &refusal) {
@@ -207,6 +207,15 @@ func (c *Client) answered(in *wire.Incoming) {
 		return
 	}
 	r.done(in, nil)
+}
+
+// definite reports whether a refusal says that nothing was stored. Of an error that says later, only these do.
+func definite(code wire.Code) bool {
+	switch code {
+	case wire.Unavailable, wire.StoreFull, wire.TooManyRequests:
+		return true
+	}
+	return code.Comeback() != wire.Later
 }
 
 // tryAgainLocked parks r if the refusal and r allow another attempt.

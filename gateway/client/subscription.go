@@ -271,7 +271,7 @@ func (s *Subscription) replied(ask uint64, in *wire.Incoming, err error) {
 	case refused.Code.Comeback() == wire.WithToken && c.o.Token != nil && s.tokens == 0:
 		s.tokens++ // the connection is going to be made anew with another token: attach asks again
 	case refused.Code == wire.WrongEpoch && s.known && c.conn != nil:
-		s.gapLocked(&Gap{Channel: s.channel, From: s.pos.Seq + 1, Reason: wire.GapEpoch})
+		s.gapLocked(&Gap{Channel: s.channel, Reason: wire.GapEpoch})
 		s.askLocked()
 	case refused.Code == wire.AlreadySubscribed && s.again < 3 && c.conn != nil: // an unsubscribe of ours was refused
 		s.again++
@@ -300,7 +300,7 @@ func (s *Subscription) acceptedLocked(r *wire.SubscribeReply) {
 		s.pos.Epoch = r.Epoch
 		s.nameEpoch(r.Epoch)
 	case s.pos.Epoch != r.Epoch:
-		s.gapLocked(&Gap{Channel: s.channel, Epoch: r.Epoch, From: s.pos.Seq + 1, Reason: wire.GapEpoch})
+		s.gapLocked(&Gap{Channel: s.channel, Epoch: r.Epoch, Reason: wire.GapEpoch})
 	}
 }
 
