@@ -228,6 +228,8 @@ func (s *Stream) checked(ok bool) {
 func (s *Stream) check() error {
 	ctx, cancel := context.WithTimeout(s.log.ctx, requestTimeout)
 	defer cancel()
+	g := s.gen.Load()
+	head := g.head.Load() // before the question: the answer may be older than what the tail brings meanwhile
 	st, err := s.log.feed.js.Stream(ctx, s.name)
 	var info *jetstream.StreamInfo
 	switch {
@@ -241,8 +243,7 @@ func (s *Stream) check() error {
 	default:
 		return err
 	}
-	g := s.gen.Load()
-	if lost := info.State.LastSeq < g.head.Load(); lost || !info.Created.Equal(g.created) {
+	if lost := info.State.LastSeq < head; lost || !info.Created.Equal(g.created) {
 		s.log.opts.Logger.Warn("the stream was made anew: positions in it start again", "stream", s.name, "epoch", epochOf(info.Created), "truncated", lost)
 		s.reset(info)
 		return nil
