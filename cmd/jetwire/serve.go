@@ -61,7 +61,7 @@ func (s *server) run(ctx context.Context) error {
 	serving := true
 	select {
 	case err = <-failed:
-		serving = false
+		err, serving = fmt.Errorf("serve: %w", err), false
 	case <-ctx.Done():
 		s.log.Info("draining", "timeout", s.cfg.DrainTimeout.String())
 		drain, cancel := context.WithTimeout(context.Background(), time.Duration(s.cfg.DrainTimeout))
@@ -70,18 +70,13 @@ func (s *server) run(ctx context.Context) error {
 		}
 		cancel()
 	}
-	err = errors.Join(ignoreClosed(err), s.close())
-	if serving {
-		err = errors.Join(err, ignoreClosed(<-failed)) // Serve ends with the gateway
+	err = errors.Join(err, s.close())
+	if serving { // until the gateway was closed
+		if end := <-failed; !errors.Is(end, gateway.ErrClosed) {
+			err = errors.Join(err, end)
+		}
 	}
 	s.log.Info("stopped")
-	return err
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, gateway.ErrClosed) {
-		return nil
-	}
 	return err
 }
 
