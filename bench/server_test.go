@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	if maybeChild() {
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(int) { http.DefaultClient.CloseIdleConnections() }))
+	goleak.VerifyTestMain(m)
 }
 
 // miniServer speaks enough of the protocol to be measured, and lies when a test wants it to.

@@ -61,6 +61,10 @@ func NewTarget(ctx context.Context, wsURL, token string, pid int, metricsURL str
 	}, nil
 }
 
+// asking is how a server is asked for its metrics: without keeping connections, which would be there among those measured,
+// and which a server that drains would wait for.
+var asking = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+
 // WaitReady asks /readyz until the server says yes.
 func (t *Target) WaitReady(ctx context.Context) error {
 	address := "http://" + t.host + "/readyz"
@@ -84,7 +88,7 @@ func ready(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := asking.Do(req)
 	if err != nil {
 		return err
 	}

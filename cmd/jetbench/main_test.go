@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/jetwire/jetwire/bench"
+)
+
+// TestMain lets the test binary be what jetbench starts itself as: the raw publisher's NATS server.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "nats-server" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(int) {
+		if serverDir != "" {
+			_ = os.RemoveAll(serverDir)
+		}
+	}))
+}
+
+var serverDir string
+
+// serverBinary builds the server once for all tests.
+var serverBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "jetbench-test-")
+	if err != nil {
+		return "", err
+	}
+	serverDir = dir
+	path := filepath.Join(dir, "jetwire")
+	return path, build(context.Background(), path)
+})
+
+// jetbench runs the program and returns what it printed.
+func jetbench(t *testing.T, args ...string) (out, log string, err error) {
+	t.Helper()
+	var o, l bytes.Buffer
+	p := &program{out: &o, log: &l}
+	err = p.app().RunContext(t.Context(), append([]string{"jetbench"}, args...))
+	return o.String(), l.String(), err
+}
+
+// measured runs a small scenario against a real server of its own.
+func measured(t *testing.T, args ...string) *bench.Report {
+	t.Helper()
+	path, err := serverBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args = append(args, "--server-binary", path, "--json", "-", "--duration", "1s", "--warmup", "200ms", "--server-log")
+	out, log, err := jetbench(t, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, out, log)
+	}
+	var r bench.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if r.Lost+r.Duplicated+r.Reordered+r.Wrong+r.Foreign+r.Gaps+r.PublishErrors+r.Unanswered+r.Disconnects != 0 {
+		t.Errorf("not clean:\n%s", out)
+	}
+	return &r
+}
+
+func TestFanoutAgainstARealServer(t *testing.T) {
+	for _, qos := range []string{"0", "1", "2"} {
+		r := measured(t, "fanout", "--conns", "50", "--rate", "2000", "--qos", qos)
+		if r.Received != 50*r.Sent || r.Sent < 40 || !(r.CPUDelivery > 0) || !(r.Latency.P50 > 0) || !(r.CPUConnect > 0) {
+			t.Errorf("QoS %s: %+v", qos, r)
+		}
+	}
+}
+
+func TestFanoutFlatOutAgainstARealServer(t *testing.T) {
+	r := measured(t, "fanout", "--conns", "50", "--flat-out")
+	if r.Delivered < 1000 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRoomsAgainstARealServer(t *testing.T) {
+	for _, qos := range []string{"0", "1"} {
+		r := measured(t, "rooms", "--rooms", "10", "--members", "5", "--rate", "1000", "--qos", qos)
+		if r.Received != 5*r.Sent || r.Connections != 50 {
+			t.Errorf("QoS %s: %+v", qos, r)
+		}
+	}
+}
+
+func TestIdleAgainstARealServer(t *testing.T) {
+	r := measured(t, "idle", "--steps", "10,50", "--own", "--settle", "100ms")
+	if r.Received != 50 || len(r.Steps) != 2 || !(r.Steps[1].RSS > 0) || !(r.Steps[1].Heap > 0) || !(r.CPUConnect > 0) {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestPublishAgainstARealServer(t *testing.T) {
+	r := measured(t, "publish", "--conns", "50", "--depth", "4", "--rounds", "2")
+	if len(r.Rounds) != 2 || r.Published < 100 || r.Raw < 100 || !(r.Ratio > 0) {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRunningServer(t *testing.T) {
+	path, err := serverBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	p, url, err := bench.StartProcess(t.Context(), path, []string{"serve", "--listen", "127.0.0.1:0", "--data", data}, wsAddress, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	out, log, err := jetbench(t, "fanout", "--url", url, "--data", data, "--conns", "10", "--rate", "200", "--duration", "500ms", "--warmup", "0")
+	if err != nil || !strings.Contains(out, "fanout: 10 sockets") || !strings.Contains(out, "lost 0") {
+		t.Errorf("%v\n%s\n%s", err, out, log)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"fanout", "--url", "ws://127.0.0.1:1/ws"}, // no token
+		{"fanout", "--qos", "3"}, {"fanout", "--no-such-flag"}, {"fanout", "stray"}, {"fanout", "--payload", "5"},
+		{"fanout", "--namespace", "a b"}, {"fanout", "--duration", "0"}, {"idle", "--steps", "5,4"}, {"idle", "--steps", "x"},
+	} {
+		if out, _, err := jetbench(t, args...); !errors.Is(err, errUsage) {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+func TestParseSteps(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		last int
+		want []int
+	}{
+		{"1000,5000", 0, []int{1000, 5000}},
+		{"1000,5000,15000", 7000, []int{1000, 5000, 7000}},
+		{"1000, 5000", 5000, []int{1000, 5000}},
+		{"1000", 500, []int{500}},
+	} {
+		if got, err := parseSteps(test.text, test.last); err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%q up to %d: %v, %v", test.text, test.last, got, err)
+		}
+	}
+}
+
+func TestServerThatDoesNotStart(t *testing.T) {
+	path, err := exec.LookPath("false")
+	if err != nil {
+		t.Skip(err)
+	}
+	if _, _, err := jetbench(t, "fanout", "--server-binary", path); !errors.Is(err, bench.ErrNoAddress) {
+		t.Errorf("got %v", err)
+	}
+}
