@@ -1,15 +1,16 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // ReadFile lays what a YAML file says over c.
@@ -24,17 +25,45 @@ func (c *Config) ReadFile(path string) error {
 	return nil
 }
 
-// Read lays what a YAML document says over c. An empty one says nothing.
+// Read lays what a YAML document says over c. An empty one says nothing, and so does a key without a value.
 func (c *Config) Read(text []byte) error {
-	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
 		return errors.New(plain(err))
 	}
-	var more any
-	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
-		return errors.New("there is more than one YAML document")
+	var body ast.Node
+	for _, doc := range file.Docs {
+		switch {
+		case doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType:
+		case body != nil:
+			return errors.New("there is more than one YAML document")
+		default:
+			body = doc.Body
+		}
+	}
+	if body == nil {
+		return nil
+	}
+	dropEmpty(body)
+	if err := yaml.NodeToValue(body, c, yaml.Strict()); err != nil {
+		return errors.New(plain(err))
 	}
 	return nil
+}
+
+// dropEmpty takes keys without a value out of the top level's mappings: the decoder would set to zero what has a default.
+// The names of namespaces stay.
+func dropEmpty(n ast.Node) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok {
+		return
+	}
+	m.Values = slices.DeleteFunc(m.Values, func(v *ast.MappingValueNode) bool { return v.Value.Type() == ast.NullType })
+	for _, v := range m.Values {
+		if v.Key.String() != "namespaces" {
+			dropEmpty(v.Value)
+		}
+	}
 }
 
 // plain returns the error as "[line:column] message", without the lines around it: they may hold a secret.

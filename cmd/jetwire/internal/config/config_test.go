@@ -1,0 +1,328 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+)
+
+func read(t *testing.T, text string) Config {
+	t.Helper()
+	c := Default()
+	if err := c.Read([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestReadLaysOverTheDefaults(t *testing.T) {
+	t.Setenv("HOME", "/home/alice")
+	t.Setenv("XDG_DATA_HOME", "")
+	c := read(t, `
+listen: 0.0.0.0:443
+tls: {cert: c.pem, key: k.pem}
+token:
+  secret_file: /run/secrets/jetwire
+origins: [https://app.example.com]
+limits:
+  connections: 10000
+  message_bytes: 1MiB
+  ping_interval: 1m30s
+default: off
+namespaces:
+  chat: {storage: memory, max_age: 30d, max_per_channel: 1000, max_bytes: 2GB, dedup_window: 10m, publish: granted}
+  news:
+`)
+	want := Default()
+	want.Listen = "0.0.0.0:443"
+	want.TLS = TLS{"c.pem", "k.pem"}
+	want.Token.SecretFile = "/run/secrets/jetwire"
+	want.Origins = []string{"https://app.example.com"}
+	want.Limits.Connections, want.Limits.MessageBytes, want.Limits.PingInterval = 10000, 1<<20, Duration(90*time.Second)
+	want.Default.Off = true
+	want.Namespaces = map[string]Namespace{
+		"chat": {Storage: "memory", MaxAge: Duration(30 * 24 * time.Hour), MaxPerChannel: 1000, MaxBytes: 2e9,
+			DedupWindow: Duration(10 * time.Minute), Publish: auth.Granted},
+		"news": {},
+	}
+	if d := cmp.Diff(want, c); d != "" {
+		t.Error(d)
+	}
+	if c.Data != "/home/alice/.local/share/jetwire" {
+		t.Errorf("the data directory is %s", c.Data)
+	}
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDefaultNamespaceMayHaveAPolicy(t *testing.T) {
+	c := read(t, "default:\n  max_age: 1h\n  publish: nobody\n")
+	if want := (DefaultNamespace{Namespace: Namespace{MaxAge: Duration(time.Hour), Publish: auth.Nobody}}); c.Default != want {
+		t.Errorf("%+v", c.Default)
+	}
+}
+
+func TestEmptyFileSaysNothing(t *testing.T) {
+	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "limits:\n", "limits:\n  queue_bytes:\n", "limits:\n  # queue_bytes: 1\nlisten:\n"} {
+		if d := cmp.Diff(Default(), read(t, text)); d != "" {
+			t.Errorf("%q: %s", text, d)
+		}
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	const secret = "a-secret-that-must-not-be-shown-anywhere"
+	for _, c := range []struct{ name, text, line, says string }{
+		{"unknown key", "token:\n  secret: " + secret + "\nlisten_on: x\n", "[3:", "listen_on"},
+		{"unknown key below", "token:\n  secret: " + secret + "\n  sekret: x\n", "[3:", "sekret"},
+		{"unknown key in a namespace", "namespaces:\n  chat:\n    max_ages: 1h\n", "[3:", "max_ages"},
+		{"unknown key in default", "default:\n  max_ages: 1h\n", "[2:", "max_ages"},
+		{"a key twice", "listen: a:1\nlisten: b:2\n", "[2:", "listen"},
+		{"number for a word", "token: {secret: " + secret + "}\nlimits:\n  connections: many\n", "[3:", ""},
+		{"list for a word", "listen: [a]\n", "[1:", ""},
+		{"size", "limits:\n  queue_bytes: 12 pounds\n", "[2:", "12 pounds"},
+		{"negative size", "limits:\n  queue_bytes: -1\n", "[2:", "size"},
+		{"duration without a unit", "limits:\n  ping_interval: 25\n", "[2:", "duration"},
+		{"map for a duration", "limits:\n  ping_interval: {a: b}\n", "[2:", ""},
+		{"default: on", "default: on\n", "[1:", "want off"},
+		{"not YAML", "token: {secret: " + secret + "\nlisten: [\n", "[", ""},
+		{"two documents", "listen: a:1\n---\nlisten: b:2\n", "", "more than one"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := Default()
+			err := cfg.Read([]byte(c.text))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			text := err.Error()
+			if !strings.HasPrefix(text, c.line) || !strings.Contains(text, c.says) {
+				t.Errorf("the error is %q; want %q and %q", text, c.line, c.says)
+			}
+			if strings.Contains(text, secret) {
+				t.Errorf("the error shows the secret: %q", text)
+			}
+		})
+	}
+}
+
+func TestReadFileNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jetwire.yaml")
+	if err := os.WriteFile(path, []byte("nonsense: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	if err := c.ReadFile(path); err == nil || !strings.HasPrefix(err.Error(), path+": [1:1]") {
+		t.Errorf("%v", err)
+	}
+	if err := c.ReadFile(path + ".none"); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestShowCanBeReadAgain(t *testing.T) {
+	c := read(t, "default: off\nnamespaces: {chat: {max_age: 30d, max_bytes: 1GiB, publish: own}}\nlimits: {ping_interval: 1m}\n")
+	for _, off := range []bool{true, false} {
+		c.Default.Off = off
+		text, err := c.Show()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(c, read(t, string(text)), cmp.Transformer("empty", func(s []string) int { return len(s) })); d != "" {
+			t.Errorf("%s\n%s", d, text)
+		}
+	}
+}
+
+func TestShowHidesSecrets(t *testing.T) {
+	c := Default()
+	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
+	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, nats://c:4222,user:hunter2@d"
+	text, err := c.Show()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(text); strings.Contains(s, "a-secret") || strings.Contains(s, "hunter2") || !strings.Contains(s, "c:4222") {
+		t.Error(s)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for says, change := range map[string]func(*Config){
+		"listen":                                   func(c *Config) { c.Listen = "8080" },
+		"cert and key":                             func(c *Config) { c.TLS.Cert = "x" },
+		"no data directory":                        func(c *Config) { c.Data = "" },
+		"nats.creds":                               func(c *Config) { c.NATS.Creds = "x" },
+		"nats.listen":                              func(c *Config) { c.NATS.Listen = "4222" },
+		"for the embedded server":                  func(c *Config) { c.NATS.URL, c.NATS.Listen = "nats://x", "x:1" },
+		"both given":                               func(c *Config) { c.Token = Token{"a", "b"} },
+		"origins":                                  func(c *Config) { c.Origins = []string{"https://x.example/path"} },
+		"limits.subscriptions":                     func(c *Config) { c.Limits.Subscriptions = 0 },
+		"limits.connections:":                      func(c *Config) { c.Limits.Connections = -1 },
+		"limits.ping_interval":                     func(c *Config) { c.Limits.PingInterval = 0 },
+		"limits.body_bytes":                        func(c *Config) { c.Limits.BodyBytes = c.Limits.MessageBytes },
+		"limits.queue_bytes: more":                 func(c *Config) { c.Limits.QueueBytes = 1 << 31 },
+		"log.level":                                func(c *Config) { c.Log.Level = "loud" },
+		"log.format":                               func(c *Config) { c.Log.Format = "xml" },
+		"namespaces.a.b":                           func(c *Config) { c.Namespaces = map[string]Namespace{"a.b": {}} },
+		"namespaces.jetwire":                       func(c *Config) { c.Namespaces = map[string]Namespace{"jetwire": {}} },
+		"namespaces.a.storage":                     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Storage: "tape"}} },
+		"namespaces.a.replicas: the embedded NATS": func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 3}} },
+		"namespaces.a.replicas: NATS keeps":        func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 6}} },
+		"namespaces.a.max_per_channel":             func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxPerChannel: -1}} },
+		"namespaces.a.max_message_size":            func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxMessageSize: 1 << 30}} },
+		"namespaces.a.publish":                     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
+		"default.history":                          func(c *Config) { c.Default.History = "all" },
+	} {
+		c := Default()
+		c.Data = "/data"
+		if err := c.Check(); err != nil {
+			t.Fatalf("the defaults: %v", err)
+		}
+		change(&c)
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	hosts := map[string]string{"localhost": "127.0.0.1", "here": "::1", "box": "192.168.1.2"}
+	resolve := func(_ context.Context, host string) ([]net.IPAddr, error) {
+		if ip := hosts[host]; ip != "" {
+			return []net.IPAddr{{IP: net.ParseIP(ip)}}, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	const secret = "0123456789abcdef0123456789abcdef"
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		says   []string // nil: accepted
+	}{
+		{"the default", func(*Config) {}, nil},
+		{"all of 127/8", func(c *Config) { c.Listen = "127.9.9.9:1" }, nil},
+		{"IPv6 loopback", func(c *Config) { c.Listen = "[::1]:1" }, nil},
+		{"a name that is local", func(c *Config) { c.Listen = "localhost:1" }, nil},
+		{"another", func(c *Config) { c.Listen = "here:1" }, nil},
+		{"all addresses", func(c *Config) { c.Listen = ":8080" }, []string{"secret of your own", "TLS"}},
+		{"all IPv4", func(c *Config) { c.Listen = "0.0.0.0:8080" }, []string{"secret of your own", "--insecure-no-tls"}},
+		{"all IPv6", func(c *Config) { c.Listen = "[::]:8080" }, []string{"secret of your own", "TLS"}},
+		{"a name that is not local", func(c *Config) { c.Listen = "box:1" }, []string{"secret of your own"}},
+		{"a name that is none", func(c *Config) { c.Listen = "nowhere:1" }, []string{"no such host"}},
+		{"a secret alone", func(c *Config) { c.Listen, c.Token.Secret = ":1", secret }, []string{"TLS"}},
+		{"TLS alone", func(c *Config) { c.Listen, c.TLS = ":1", TLS{"a", "b"} }, []string{"secret of your own"}},
+		{"the word alone", func(c *Config) { c.Listen, c.InsecureNoTLS = ":1", true }, []string{"secret of your own"}},
+		{"a secret and TLS", func(c *Config) { c.Listen, c.Token.Secret, c.TLS = ":1", secret, TLS{"a", "b"} }, nil},
+		{"a secret and the word", func(c *Config) { c.Listen, c.Token.SecretFile, c.InsecureNoTLS = ":1", "f", true }, nil},
+		{"NATS on loopback", func(c *Config) { c.NATS.Listen = "127.0.0.1:4222" }, nil},
+		{"NATS for all", func(c *Config) { c.NATS.Listen = ":4222" }, []string{"NATS", "--insecure-no-tls"}},
+		{"NATS for all, with the word", func(c *Config) { c.NATS.Listen, c.InsecureNoTLS = ":4222", true }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := Default()
+			c.change(&cfg)
+			err := cfg.CheckListen(t.Context(), resolve)
+			if c.says == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			for _, s := range c.says {
+				if err == nil || !strings.Contains(err.Error(), s) {
+					t.Errorf("%v does not say %q", err, s)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Error("the error shows the secret")
+			}
+		})
+	}
+}
+
+func TestSecret(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mine")
+	text := strings.Repeat("s", 32)
+	if err := os.WriteFile(file, []byte(text+"\n"), 0o644); err != nil { // as secrets are mounted into containers
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Data = dir
+	for _, tok := range []Token{{Secret: text}, {SecretFile: file}} {
+		c.Token = tok
+		if s, configured, err := c.Secret(); string(s) != text || !configured || err != nil {
+			t.Errorf("%v, %v", configured, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, auth.SecretFile)); err == nil {
+		t.Error("a secret was made although one is configured")
+	}
+	c.Token = Token{}
+	if s, configured, err := c.Secret(); len(s) < auth.MinSecret || configured || err != nil {
+		t.Errorf("%v, %v", configured, err)
+	}
+	c.Token = Token{Secret: "short"}
+	if _, _, err := c.Secret(); !errors.Is(err, auth.ErrWeakSecret) {
+		t.Error(err)
+	}
+}
+
+func TestSizesAndDurations(t *testing.T) {
+	for text, want := range map[string]Size{"0": 0, "65536": 65536, "64KiB": 65536, "1 MB": 1e6, "3GiB": 3 << 30, "2TB": 2e12, "7B": 7} {
+		if got, err := ParseSize(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "KiB", "-1", "1.5GB", "9999999999999TiB", "0x10", "64kib"} {
+		if got, err := ParseSize(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+	for text, want := range map[string]time.Duration{"0s": 0, "0": 0, "500ms": 5e8, "30d": 720 * time.Hour, "1m30s": 9e10} {
+		if got, err := ParseDuration(text); err != nil || time.Duration(got) != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "-1s", "-1d", "25", "999999999999d", "1.5d"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+	for _, d := range []time.Duration{0, 5e8, 25 * time.Second, time.Minute, 90 * time.Second, time.Hour, 25 * time.Hour, 48 * time.Hour} {
+		if got, err := ParseDuration(Duration(d).String()); err != nil || time.Duration(got) != d {
+			t.Errorf("%v is written %v and read %v", d, Duration(d), got)
+		}
+	}
+}
+
+// FuzzRead: whatever a file holds, reading it does not panic, and what it yields can be shown and read again.
+func FuzzRead(f *testing.F) {
+	f.Add("listen: a:1\nnamespaces: {chat: {max_age: 1d}}\n")
+	f.Add("default: off\n---\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c := Default()
+		if c.Read([]byte(text)) != nil {
+			return
+		}
+		shown, err := c.Show()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Config
+		if err := yaml.Unmarshal(shown, &back); err != nil {
+			t.Errorf("%v in\n%s", err, shown)
+		}
+	})
+}
