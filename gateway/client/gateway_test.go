@@ -197,6 +197,7 @@ func TestThroughAGateway(t *testing.T) {
 	if err != nil || !again.Duplicate || again.Seq != first.Seq {
 		t.Fatal(again, err)
 	}
+	next(t, in.messages) // so the gateway has it, too
 	var read []string
 	for m, err := range bob.HistoryAll(t.Context(), client.HistoryRequest{Channel: "chat.lobby", Limit: 2}) {
 		if err != nil {
@@ -207,7 +208,6 @@ func TestThroughAGateway(t *testing.T) {
 	if want := append(bodies, "1"); fmt.Sprintf("%q", read) != fmt.Sprintf("%q", want) {
 		t.Errorf("history %q, want %q", read, want)
 	}
-	next(t, in.messages)
 	if err := bob.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -330,29 +330,45 @@ func TestNATSRestarts(t *testing.T) {
 	}
 }
 
-// A gateway that drains sends its clients to another one.
+// A gateway that drains sends its clients to another one, and none of them misses anything.
 func TestGatewayDrains(t *testing.T) {
 	s := newSite(t)
 	first := s.gateway(nil)
-	c := s.dial(s.options("alice"))
-	in := newInbox()
-	if _, err := c.Subscribe(t.Context(), "chat.lobby", in.options()); err != nil {
-		t.Fatal(err)
+	const n = 20
+	var clients [n]*client.Client
+	var in [n]*inbox
+	for i := range n {
+		clients[i], in[i] = s.dial(s.options("alice")), newInbox()
+		if _, err := clients[i].Subscribe(t.Context(), "chat.lobby", in[i].options()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.gateway(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	if err := first.Drain(ctx); err != nil {
+	drained := make(chan error, 1)
+	go func() { drained <- first.Drain(ctx) }()
+	const each = 5
+	for i := range n * each {
+		if _, err := clients[i%n].Publish(ctx, "chat.lobby", []byte("1"), client.PublishOptions{QoS: client.ExactlyOnce}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := next(t, drained); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Publish(ctx, "chat.lobby", []byte("1"), client.PublishOptions{ID: "m1"}); err != nil {
-		t.Fatal(err)
-	}
-	if m := next(t, in.messages); string(m.Body) != "1" {
-		t.Errorf("%+v", m)
-	}
-	if n := c.Stats(); n.Connects != 2 {
-		t.Errorf("%+v", n)
+	for i := range n {
+		last := uint64(0)
+		for range n * each {
+			m := next(t, in[i].messages)
+			if m.Seq <= last {
+				t.Fatalf("client %d got %d after %d", i, m.Seq, last)
+			}
+			last = m.Seq
+		}
+		if st := clients[i].Stats(); st.Connects != 2 || len(in[i].gaps) != 0 {
+			t.Errorf("client %d: %+v, %d gaps", i, st, len(in[i].gaps))
+		}
 	}
 }
 
