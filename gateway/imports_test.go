@@ -1,0 +1,89 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/jetwire/jetwire/"
+
+// rule says what a package may import of this module. Packages are named without the module's path; a name that ends
+// in "/..." covers what is below it, too.
+type rule struct {
+	pkg    string
+	may    []string
+	reason string
+}
+
+var rules = []rule{
+	{"gateway/wire", nil, "it is vocabulary: servers, clients and load generators share it"},
+	{"gateway/poll", nil, "it knows readiness, and nothing of what the descriptors carry"},
+	{"gateway/wsock", nil, "it knows RFC 6455, and nothing of what messages say"},
+	{"streams", []string{"streams/index"}, "the log is the domain: adapters import it, it imports none"},
+	{"streams/index", nil, "an index of sequences needs to know nothing"},
+	{"streams/natstest", nil, "it is a NATS server, for anybody's tests"},
+	{"gateway/auth", []string{"gateway/wire"}, "patterns are the protocol's; tokens know no connection"},
+	{"gateway/transport", []string{"gateway/poll", "gateway/wire", "gateway/wsock"}, "sockets know no commands, channels or users"},
+	{"gateway/hub", []string{"streams"}, "cursors know logs and frames; not sockets, sessions or the protocol"},
+	{"gateway/session", []string{"gateway/auth", "gateway/wire"}, "a session sees no socket, no hub and no NATS"},
+	{"gateway/client", []string{"gateway/wire"}, "a client carries nothing of a server"},
+	{"gateway/console", nil, "the page is a user of the protocol like any other"},
+	{"gateway", []string{"gateway/auth", "gateway/hub", "gateway/session", "gateway/transport", "gateway/wire", "gateway/wsock", "streams"},
+		"it joins the parts; the page is handed to it"},
+	{"bench/...", []string{"bench/...", "gateway/client", "gateway/poll", "gateway/wire", "gateway/wsock"},
+		"load numbers must cover what users run; framing is shared with the gateway, the rest is not"},
+	{"cmd/...", []string{"bench/...", "cmd/...", "gateway/...", "streams/...", "presence/..."}, "programs wire everything, and nothing imports them"},
+}
+
+// TestImports holds the architecture: who may import whom. A new package needs a rule here, with its reason.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		check(t, strings.TrimPrefix(p.ImportPath, module), p.Imports)
+	}
+}
+
+func check(t *testing.T, pkg string, imports []string) {
+	t.Helper()
+	var r *rule
+	for i := range rules {
+		if covers(rules[i].pkg, pkg) {
+			r = &rules[i]
+		}
+	}
+	if r == nil {
+		t.Errorf("%s has no rule: say what it may import, and why", pkg)
+		return
+	}
+	for _, imported := range imports {
+		name, ours := strings.CutPrefix(imported, module)
+		allowed := !ours
+		for _, may := range r.may {
+			allowed = allowed || covers(may, name)
+		}
+		if !allowed {
+			t.Errorf("%s imports %s: %s", pkg, name, r.reason)
+		}
+	}
+}
+
+func covers(pattern, pkg string) bool {
+	parent, below := strings.CutSuffix(pattern, "/...")
+	return pkg == parent || below && strings.HasPrefix(pkg, parent+"/")
+}
