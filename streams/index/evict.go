@@ -46,9 +46,17 @@ func (x *Index) Trim(first uint64) {
 	x.first = max(x.first, first)
 	for len(x.buckets) > 0 && (x.buckets[0].key+1)<<x.bits <= x.first {
 		x.sweep()
-		x.mu.Unlock()
-		x.mu.Lock()
+		x.breathe()
 	}
+}
+
+// breathe lets others have the lock. Caller must hold mu.
+func (x *Index) breathe() {
+	x.mu.Unlock()
+	if x.between != nil {
+		x.between()
+	}
+	x.mu.Lock()
 }
 
 // evict raises the floor until the budget is kept, but never past the bucket of the newest message. Caller must hold mu.

@@ -38,8 +38,9 @@ const maxAnswer = math.MaxInt32
 // Lock order: prepending, then mu.
 type Index struct {
 	// fixed after New
-	budget int64
-	bits   uint // bucketBits, less in tests
+	budget  int64
+	bits    uint   // bucketBits, less in tests
+	between func() // called where a long operation lets the lock go; nil but in tests
 
 	prepending sync.Mutex // held throughout a Prepend
 

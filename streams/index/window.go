@@ -49,8 +49,7 @@ func (x *Index) Prepend(w *Window) {
 	for id := uint32(1); id <= w.channels.top; id++ {
 		x.adopt(w, w.channels.at(id))
 		if id%adoptStep == 0 {
-			x.mu.Unlock()
-			x.mu.Lock()
+			x.breathe()
 			if x.resets != resets || x.floor != w.to { // what was joined so far is below the floor
 				return
 			}
