@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,8 +108,11 @@ func (g *Gateway) Listen(addr string) (net.Addr, error) { return g.sockets.Liste
 func (g *Gateway) Serve() error { return g.sockets.Serve() }
 
 // drainSpread is the time over which a draining gateway's clients are sent away, so that they do not all arrive
-// elsewhere at once.
-const drainSpread = 2 * time.Second
+// elsewhere at once, and drainSteps in how many steps.
+const (
+	drainSpread = 2 * time.Second
+	drainSteps  = 20
+)
 
 // Drain stops accepting and asks every client to go elsewhere, spread over a short time or what ctx leaves. Messages
 // that wait for their sockets still leave.
@@ -121,16 +125,11 @@ func (g *Gateway) Drain(ctx context.Context) error {
 			clients = append(clients, cl)
 		}
 	})
-	const steps = 20
-	t := time.NewTicker(drainSpread / steps)
+	t := time.NewTicker(drainSpread / drainSteps)
 	defer t.Stop()
-	for i := range steps {
-		from, to := len(clients)*i/steps, len(clients)*(i+1)/steps
-		for _, cl := range clients[from:to] {
-			cl.session.Drain(time.Duration(to-from) * time.Millisecond)
-		}
-		if len(clients) < steps && i >= len(clients) {
-			break
+	for some := range slices.Chunk(clients, len(clients)/drainSteps+1) {
+		for i, cl := range some {
+			cl.session.Drain(time.Duration(i) * time.Millisecond)
 		}
 		select {
 		case <-t.C:
