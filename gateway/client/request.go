@@ -212,7 +212,7 @@ func (c *Client) answered(in *wire.Incoming) {
 // definite reports whether a refusal says that nothing was stored. Of an error that says later, only these do.
 func definite(code wire.Code) bool {
 	switch code {
-	case wire.Unavailable, wire.StoreFull, wire.TooManyRequests:
+	case wire.Unavailable, wire.StoreFull:
 		return true
 	}
 	return code.Comeback() != wire.Later

@@ -44,7 +44,6 @@ const (
 	NotSubscribed        Code = 4012
 	TooManySubscriptions Code = 4013
 	TooManyConnections   Code = 4014
-	TooManyRequests      Code = 4015
 	Unavailable          Code = 4016
 	Timeout              Code = 4017
 	StoreFull            Code = 4018
@@ -99,7 +98,6 @@ var codes = []codeInfo{
 	{NotSubscribed, "not_subscribed", Never, "this connection has no such subscription"},
 	{TooManySubscriptions, "too_many_subscriptions", Never, "the connection holds as many subscriptions as it may"},
 	{TooManyConnections, "too_many_connections", Later, "the server, or this address, holds as many connections as it may"},
-	{TooManyRequests, "too_many_requests", Later, "too many commands of this connection wait for their answers"},
 	{Unavailable, "unavailable", Later, "NATS cannot be reached; nothing was stored"},
 	{Timeout, "timeout", Later, "no answer in time; the outcome is unknown: retry with the same id"},
 	{StoreFull, "store_full", Later, "the store refused the message (disk, bytes or message limit); nothing was stored"},
