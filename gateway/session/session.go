@@ -120,7 +120,10 @@ func (s *Session) Receive(text bool, payload []byte) {
 			return
 		case errors.As(err, &refused):
 			s.fail(r.command.ID, refused)
-		default: // what follows cannot be read
+		case r.command.ID != 0: // what follows cannot be read, but it is known who asked
+			s.fail(r.command.ID, wire.BadRequest.With(err.Error()))
+			return
+		default:
 			s.conn.Close(wire.BadRequest, clip(err.Error()))
 			return
 		}
