@@ -82,9 +82,11 @@ func (b *broker) Publish(p session.Publication, done func(wire.PublishReply, err
 				done(wire.PublishReply{}, wireError(err))
 				return
 			}
-			done(wire.PublishReply{
-				Channel: channel, Seq: a.Seq, Epoch: a.Epoch, Duplicate: a.Duplicate, Durability: a.Durability,
-			}, nil)
+			r := wire.PublishReply{Channel: channel, Seq: a.Seq, Duplicate: a.Duplicate, Durability: a.Durability}
+			if a.Seq != 0 {
+				r.Epoch = a.Epoch
+			}
+			done(r, nil)
 		})
 }
 
