@@ -146,7 +146,7 @@ func (o *Idle) check(ctx context.Context, flow *flow, r *Report) error {
 		return err
 	}
 	start := time.Now()
-	if err := p.publish(flow.fleet.clock.now()); err != nil {
+	if err := p.publish(flow.fleet.clock.now(), 1); err != nil {
 		return err
 	}
 	flow.await(ctx, int64(flow.members), flow.load.Drain)

@@ -38,9 +38,9 @@ type publisher struct {
 	acked atomic.Uint64 // answered without an error
 
 	// Owned by run.
-	body, text, frame []byte
-	delay             histogram // how late messages of the window were written
-	stalls            int
+	body, text, out []byte
+	delay           histogram // how late messages of the window were written
+	stalls          int
 
 	// Guarded by loop.mu.
 	refusedIn map[int]uint64 // by channel
@@ -93,7 +93,7 @@ func (p *publisher) open(ctx context.Context, start, end int64) error {
 				return context.Cause(ctx)
 			}
 		}
-		if err := p.publish(at); err != nil {
+		if err := p.publish(at, 1); err != nil {
 			return err
 		}
 		if at >= p.flow.from {
@@ -119,43 +119,61 @@ func (p *publisher) closed(ctx context.Context, end int64) error {
 			given = sent*members - p.flow.arrived.Load()
 		}
 		free := window - (sent - (p.flow.arrived.Load()+given)/members)
-		for range min(max(free, 1), window) {
-			now := p.flow.fleet.clock.now()
-			if now >= end {
-				return nil
-			}
-			if err := p.publish(now); err != nil {
-				return err
-			}
+		now := p.flow.fleet.clock.now()
+		if now >= end {
+			return nil
+		}
+		if err := p.publish(now, int(min(max(free, 1), window))); err != nil {
+			return err
 		}
 	}
 }
 
-// publish sends the next message.
-func (p *publisher) publish(at int64) error {
-	i := p.sent.Load()
-	channels := uint64(len(p.flow.channels))
-	ch := p.flow.channels[i%channels]
-	c := p.conns[ch.index%len(p.conns)]
-	p.body = appendPayload(p.body[:0], at, i/channels+1, p.flow.load.Payload)
-	command := wire.Publish{Channel: ch.name, Data: p.body, QoS: p.qos}
-	if p.qos == wire.ExactlyOnce {
-		command.ID = p.nonce + "-" + strconv.FormatUint(i, 10)
+// publish sends the next n messages. What goes to one socket without another's between leaves in one write.
+func (p *publisher) publish(at int64, n int) error {
+	var c *conn
+	p.out = p.out[:0]
+	waiting := uint64(0) // messages in out
+	for range n {
+		i := p.sent.Load() + waiting
+		channels := uint64(len(p.flow.channels))
+		ch := p.flow.channels[i%channels]
+		if next := p.conns[ch.index%len(p.conns)]; next != c {
+			if err := p.write(c, waiting); err != nil {
+				return err
+			}
+			c, waiting = next, 0
+		}
+		p.body = appendPayload(p.body[:0], at, i/channels+1, p.flow.load.Payload)
+		command := wire.Publish{Channel: ch.name, Data: p.body, QoS: p.qos}
+		if p.qos == wire.ExactlyOnce {
+			command.ID = p.nonce + "-" + strconv.FormatUint(i, 10)
+		}
+		id := uint64(0) // at QoS 0 nobody waits for an answer
+		if p.qos != wire.AtMostOnce {
+			id = i + maxJoinID + 1
+		}
+		p.text = wire.AppendPublish(p.text[:0], id, &command)
+		p.out = wsock.AppendMasked(p.out, ws.OpText, p.text)
+		waiting++
 	}
-	id := uint64(0) // at QoS 0 nobody waits for an answer
-	if p.qos != wire.AtMostOnce {
-		id = i + maxJoinID + 1
-	}
-	p.text = wire.AppendPublish(p.text[:0], id, &command)
-	p.frame = wsock.AppendMasked(p.frame[:0], ws.OpText, p.text)
+	return p.write(c, waiting)
+}
 
+// write sends out, which holds so many messages.
+func (p *publisher) write(c *conn, messages uint64) error {
+	if messages == 0 {
+		return nil
+	}
 	p.loop.mu.Lock()
 	defer p.loop.mu.Unlock()
 	if c.phase != joined {
 		return fmt.Errorf("%w: %w", errPublisherGone, c.why)
 	}
-	p.sent.Add(1) // before it can be answered
-	if err := c.send(p.frame); err != nil {
+	p.sent.Add(messages) // before they can be answered
+	err := c.send(p.out)
+	p.out = p.out[:0]
+	if err != nil {
 		p.loop.end(c, err)
 		return fmt.Errorf("%w: %w", errPublisherGone, err)
 	}
