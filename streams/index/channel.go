@@ -209,12 +209,9 @@ func (c *core) dropLong(ch *channel) {
 	ch.long = 0
 }
 
-// popFront takes out the oldest entry of a channel that has one.
+// popFront takes out the oldest entry of a channel whose oldest block has more than one.
 func (c *core) popFront(ch *channel) (seq uint64) {
 	b := c.front(ch)
-	if b.n == 1 {
-		return c.dropFront(ch).last
-	}
 	if ch.long != 0 {
 		c.longs.at(ch.long).entries--
 	}

@@ -13,6 +13,9 @@
 //     asked about. It is never lower than the truth, so that a receiver that compares it with its position never overlooks
 //     a loss; where it is a bound it may see one that was none.
 //
+// A channel's deletions are known only as far as they are told. SetMaxPerChannel infers them, by count: if the log has deleted
+// a message of a full channel that nobody has told Remove of, the index lets go of one that the log still has.
+//
 // The package knows names, numbers and times. It must not know NATS, messages or policies, and it holds no truth: the log may
 // have deleted a message that the index was not told about, and whoever reads by its answers must be ready for that.
 package index
@@ -58,7 +61,8 @@ type Index struct {
 	evicted   uint64   // bound of what the budget forced out since the running Prepend began
 }
 
-// New gives an index for a stream without messages, as after Reset(1). It takes some budget bytes (see Stats); 0 is no limit.
+// New gives an index for a stream without messages, as after Reset(1). It takes about budget bytes,
+// as Stats counts them; 0 is no limit. What the newest 4096 sequences need is kept in any case.
 func New(budget int64) *Index {
 	x := &Index{budget: budget, bits: bucketBits}
 	x.Reset(1)
@@ -259,7 +263,7 @@ func (x *Index) SeekTime(channel string, t int64) (seq uint64) {
 }
 
 // Stats gives the number of channels the index holds anything about, and the bytes it counts against its budget: all that is
-// in use, a few percent less than what the process holds for it, or more less after much has been freed and not used again.
+// in use. The process holds some more for it: up to a quarter where many channels of middling size grow at once.
 func (x *Index) Stats() (channels int, bytes int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
