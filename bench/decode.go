@@ -17,16 +17,17 @@ var errReconnect = errors.New("the server asked to connect anew")
 
 // text handles one text message, in which several replies and pushes may stand.
 func (c *conn) text(p []byte, now int64) error {
-	var (
-		m push
-		a answer
-	)
+	l := c.loop
+	if m := l.memo.scan(p); m != nil {
+		l.sink.message(c, m, now)
+		return nil
+	}
 	for len(p) > 0 {
-		rest, ok := scanPush(p, &m)
+		rest, ok := scanPush(p, &l.push)
 		if ok {
-			c.loop.sink.message(c, &m, now)
-		} else if rest, ok = scanAnswer(p, &a); ok {
-			c.loop.sink.answer(c, &a, now)
+			l.sink.message(c, &l.push, now)
+		} else if rest, ok = scanAnswer(p, &l.reply); ok {
+			l.sink.answer(c, &l.reply, now)
 		} else {
 			return c.decode(p, now)
 		}

@@ -35,7 +35,10 @@ type loop struct {
 	frame   []byte     // scratch
 	spare   []byte     // a rest that is not needed any more
 	decoder wire.ServerDecoder
-	busy    int64 // nanoseconds spent on events
+	memo    memo
+	push    push   // scratch
+	reply   answer // scratch
+	busy    int64  // nanoseconds spent on events
 }
 
 func (f *fleet) newLoop(s sink) (*loop, error) {

@@ -94,6 +94,14 @@ func FuzzScan(f *testing.F) {
 			a answer
 		)
 		rest, isPush := scanPush(p, &m)
+		var remembers memo
+		for range 2 {
+			if r := remembers.scan(p); (r != nil) != (isPush && len(rest) == 0) {
+				t.Fatalf("%q: the memo says %+v", p, r)
+			} else if r != nil && (r.n != m.n || r.sent != m.sent || r.seq != m.seq || r.prev != m.prev || string(r.channel) != string(m.channel)) {
+				t.Fatalf("%q: the memo says %+v, the scan %+v", p, r, m)
+			}
+		}
 		if !isPush {
 			var isAnswer bool
 			if rest, isAnswer = scanAnswer(p, &a); !isAnswer {
@@ -129,6 +137,46 @@ func FuzzScan(f *testing.F) {
 			t.Fatalf("%q: scanned %+v, decoded %+v", scanned, a, in.Publish)
 		}
 	})
+}
+
+// TestDeliveryAllocatesNothing holds the client's cost for each delivery down.
+func TestDeliveryAllocatesNothing(t *testing.T) {
+	ch := &channel{name: "a.b"}
+	flow := newFlow(&Load{}, &fleet{}, []*channel{ch}, 1)
+	l := &loop{fleet: flow.fleet, sink: flow.newSink()}
+	c := &conn{loop: l, phase: joined, tracks: []track{{ch: ch}}}
+	n := uint64(0)
+	var frame, body []byte
+	allocs := testing.AllocsPerRun(1000, func() {
+		n++
+		body = appendPayload(body[:0], int64(n), n, 128)
+		frame = wire.AppendMessagePush(frame[:0], &wire.Message{Channel: "a.b", Seq: n, Prev: n - 1, Time: 1, Body: body})
+		for range 2 {
+			if err := c.text(frame, int64(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if allocs > 0.5 { // the memo's buffers grow at first
+		t.Errorf("%v allocations", allocs)
+	}
+	if d := l.sink.(*deliveries).counts; d.received != 2002 || d.duplicated != 1001 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func BenchmarkMemo(b *testing.B) {
+	frame := wire.AppendMessagePush(nil, &wire.Message{
+		Channel: "bench.fanout.x.0", Seq: 70000, Prev: 69999, Time: 1_700_000_000_123, From: "jetbench",
+		Body: appendPayload(nil, 123456789, 42, 128),
+	})
+	var m memo
+	b.ReportAllocs()
+	for b.Loop() {
+		if m.scan(frame) == nil {
+			b.Fatal("not understood")
+		}
+	}
 }
 
 func BenchmarkScanPush(b *testing.B) {
