@@ -47,6 +47,35 @@ func TestMessageAtTheLimit(t *testing.T) {
 	}
 }
 
+func TestTextIsUTF8(t *testing.T) {
+	f := frameReader{r: bytes.NewReader(ws.MustCompileFrame(ws.NewTextFrame([]byte(`{"new":"` + "\xff" + `"}`)))), limit: 100}
+	_, _, err := f.next()
+	var broken *protocolError
+	if !errors.As(err, &broken) || broken.code != wire.InvalidPayload {
+		t.Error(err)
+	}
+}
+
+// What a header declares takes no memory, what came does, and a large message's memory is given back.
+func TestMemoryOfMessages(t *testing.T) {
+	b := []byte{0x81, 127, 0, 0, 0, 0, 0, 255, 255, 255, 'x'}
+	f := frameReader{r: bytes.NewReader(b), limit: 16 << 20}
+	if _, _, err := f.next(); !errors.Is(err, io.ErrUnexpectedEOF) || cap(f.message) > 2*keepBuffer {
+		t.Errorf("%v, with %d bytes of memory", err, cap(f.message))
+	}
+	b = ws.MustCompileFrame(ws.NewTextFrame(make([]byte, 1<<20)))
+	b = append(b, ws.MustCompileFrame(ws.NewTextFrame([]byte("x")))...)
+	f = frameReader{r: bytes.NewReader(b), limit: 16 << 20}
+	for range 2 {
+		if _, _, err := f.next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cap(f.message) > keepBuffer {
+		t.Errorf("%d bytes of memory are kept", cap(f.message))
+	}
+}
+
 // FuzzServerBytes gives a client whatever a server may send: nothing may panic, memory stays within the limit, and how the bytes are
 // split makes no difference.
 func FuzzServerBytes(f *testing.F) {

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -163,6 +165,30 @@ func TestRetryWindow(t *testing.T) {
 	})
 }
 
+// A connection lost when the window is over already: what was in flight is not sent once more.
+func TestLostBehindTheRetryWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		o := p.options()
+		o.ReplyTimeout = 80 * time.Second
+		c, pc := p.dial(o)
+		defer c.Close()
+		got := publish(t.Context(), c, PublishOptions{ID: "m1"})
+		pc.expect(wire.OpPublish)
+		pc.expect(wire.OpPublish) // after 80 s
+		for range 3 {
+			time.Sleep(4 * time.Second)
+			pc.raw(ws.NewPingFrame(nil))
+		}
+		pc.cut()
+		if r := <-got; !errors.Is(r.err, ErrOutcomeUnknown) {
+			t.Error(r.err)
+		}
+		pc = p.welcome()
+		pc.quiet()
+	})
+}
+
 // A server that says nothing, on a connection that lives.
 func TestNoReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -203,7 +229,7 @@ func TestTemporaryErrorsAreRetriedWithAnID(t *testing.T) {
 		if r := <-got; r.err != nil || r.reply.Seq != 9 {
 			t.Errorf("%+v", r)
 		}
-		if n := c.Stats().Retries; n != 5 {
+		if n := c.Stats().Retries; n != 4 {
 			t.Errorf("%d retries", n)
 		}
 	})
@@ -280,9 +306,80 @@ func TestPublishWithAnExpiredToken(t *testing.T) {
 		got = publish(t.Context(), c, PublishOptions{ID: "m2"})
 		pc.refuse(pc.expect(wire.OpPublish), wire.ExpiredToken)
 		pc = p.welcome()
+		began := time.Now()
 		pc.refuse(pc.expect(wire.OpPublish), wire.ExpiredToken)
-		if r := <-got; codeOf(r.err) != wire.ExpiredToken {
-			t.Errorf("%+v", r)
+		if r := <-got; codeOf(r.err) != wire.ExpiredToken || time.Since(began) > 0 {
+			t.Errorf("%+v, after %v", r, time.Since(began))
+		}
+	})
+}
+
+// What is sent again is sent in its order, and before what came later.
+func TestOrderAfterALostConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		async := func(id int) {
+			if err := c.PublishAsync("a.b", []byte("1"), PublishOptions{ID: fmt.Sprint(id)}, func(PublishReply, error) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id := range 50 {
+			async(id)
+			pc.expect(wire.OpPublish)
+		}
+		down := errors.New("down")
+		p.refuse.Store(&down)
+		pc.cut()
+		synctest.Wait()
+		for id := 50; id < 60; id++ {
+			async(id)
+		}
+		p.refuse.Store(nil)
+		pc = p.welcome()
+		for id := range 60 {
+			if cmd := pc.published(1, false); cmd.Publish.ID != fmt.Sprint(id) {
+				t.Fatalf("message %s came when %d was due", cmd.Publish.ID, id)
+			}
+		}
+	})
+}
+
+// A move that the server asked for loses nothing: what is in flight gets its answer, what comes meanwhile goes over the next connection.
+func TestPublishOverAMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		inFlight := publish(t.Context(), c, PublishOptions{})
+		cmd := pc.expect(wire.OpPublish)
+		pc.send(`{"reconnect":{"after":0,"reason":"draining"}}`)
+		for {
+			c.mu.Lock()
+			leaving := c.conn.leaving
+			c.mu.Unlock()
+			if leaving {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		later := publish(t.Context(), c, PublishOptions{ID: "m2"})
+		time.Sleep(leaveTime / 2)
+		pc.quiet()
+		began := time.Now()
+		pc.answer(cmd, 1, false)
+		if r := <-inFlight; r.err != nil || r.reply.Seq != 1 {
+			t.Errorf("in flight: %+v", r)
+		}
+		<-pc.ended
+		if d := time.Since(began); d > 0 {
+			t.Errorf("the client left %v after its last answer", d)
+		}
+		pc = p.welcome()
+		pc.published(2, false)
+		if r := <-later; r.err != nil || r.reply.Seq != 2 {
+			t.Errorf("published meanwhile: %+v", r)
 		}
 	})
 }

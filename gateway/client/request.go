@@ -193,7 +193,7 @@ func (c *Client) answered(in *wire.Incoming) {
 			c.ring()
 			return
 		}
-		// The server's answer is definite, so the request no longer counts as in flight.
+		// It was answered: what is still unsure is said by unsure, not by the stage.
 		if r.stage == inFlight && c.conn != nil {
 			c.conn.answeredLocked()
 		}

@@ -153,6 +153,19 @@ func TestTheSameRefusalTwiceEnds(t *testing.T) {
 	})
 }
 
+// A token that expires again and again is replaced again and again.
+func TestRefusalsAreForgottenOnceConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		c, pc := p.dial(p.options())
+		defer c.Close()
+		for range 5 {
+			pc.close(wire.ExpiredToken, "")
+			pc = p.welcome()
+		}
+	})
+}
+
 func TestDialFails(t *testing.T) {
 	dial := func(t *testing.T, p *peer, o Options, script func()) error {
 		got := make(chan error)

@@ -109,6 +109,22 @@ func TestGapIsRepaired(t *testing.T) {
 	})
 }
 
+// An unsubscribe of the client's own that the server refused for now leaves the old subscription in the way of the new one.
+func TestRepairInTheWayOfItself(t *testing.T) {
+	connected(t, nil, func(t *testing.T, p *peer, c *Client, pc *peerConn) {
+		var s sink
+		subscribe(t, c, pc, "a.b", "e1", 10, s.options())
+		pc.message("a.b", 13, 12)
+		pc.refuse(pc.expect(wire.OpUnsubscribe), wire.Unavailable)
+		pc.refuse(pc.expect(wire.OpSubscribe), wire.AlreadySubscribed)
+		pc.expect(wire.OpUnsubscribe)
+		pc.subscribed("e1", 13)
+		pc.message("a.b", 12, 10)
+		s.want(t, "12")
+		pc.quiet()
+	})
+}
+
 // If a repair brings the same again, the log has nothing there: the loss is named, and the subscription goes on.
 func TestGapThatCannotBeRepaired(t *testing.T) {
 	connected(t, nil, func(t *testing.T, p *peer, c *Client, pc *peerConn) {
@@ -279,18 +295,21 @@ func TestUnsubscribe(t *testing.T) {
 		s := sink{hold: make(chan struct{})}
 		sub := subscribe(t, c, pc, "a.b", "e1", 0, s.options())
 		pc.message("a.b", 1, 0)
-		pc.message("a.b", 2, 1)
 		synctest.Wait()
+		pc.messages("a.b", 1, 4) // one batch
+		synctest.Wait()
+		s.hold <- struct{}{}
+		s.want(t, "1")
 		done := make(chan error)
 		go func() { done <- sub.Unsubscribe(t.Context()) }()
 		un := pc.expect(wire.OpUnsubscribe)
-		pc.message("a.b", 3, 2) // on its way
+		pc.message("a.b", 5, 4) // on its way
 		pc.send(`{"id":%d,"unsubscribe":{"channel":"a.b"}}`, un.ID)
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		close(s.hold)
-		s.want(t, "1") // its callback ran already
+		s.want(t, "2") // its callback ran already
 		if !errors.Is(sub.Err(), ErrUnsubscribed) {
 			t.Error(sub.Err())
 		}
