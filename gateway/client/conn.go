@@ -100,7 +100,7 @@ func (cn *conn) serve(ctx context.Context) error {
 	wg.Go(cn.readLoop)
 	wg.Go(cn.writeLoop)
 	defer wg.Wait()
-	defer cn.nc.Close() // unblocks both; before Wait
+	defer func() { _ = cn.nc.Close() }() // unblocks both; before Wait
 	every := cn.ping / 4
 	if every <= 0 {
 		every = time.Hour
@@ -279,13 +279,13 @@ func (cn *conn) move(wait time.Duration, why error) {
 // moveLocked is move; the caller must hold Client.mu. The earliest plan counts, and a new token is asked for if any plan says so.
 func (cn *conn) moveLocked(wait time.Duration, why error) {
 	at := time.Now().Add(wait)
-	if why == errNewToken && cn.c.o.Token == nil {
+	if errors.Is(why, errNewToken) && cn.c.o.Token == nil {
 		return // nothing to gain: the server closes when its grace is over
 	}
 	if cn.moveAt.IsZero() || at.Before(cn.moveAt) {
 		cn.moveAt = at
 	}
-	if cn.moveWhy == nil || why == errNewToken {
+	if cn.moveWhy == nil || errors.Is(why, errNewToken) {
 		cn.moveWhy = why
 	}
 	select {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -98,6 +99,12 @@ func (cn *conn) appendCommands(out []*request, now time.Time, over func(*request
 			taken++
 			c.removeLocked(r)
 			over(r, r.failure(wire.TooLarge.With(fmt.Sprintf("the command has %d bytes, the server takes %d", len(r.frame), cn.maxMessage))))
+			continue
+		}
+		if c.windowOverLocked(r, now) {
+			taken++
+			c.removeLocked(r)
+			over(r, r.failure(cmp.Or(r.last, errNoReply)))
 			continue
 		}
 		if len(parts) == cap(frame[:]) || len(parts) > 0 && size+len(r.frame) > limit {
