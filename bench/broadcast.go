@@ -95,6 +95,7 @@ const (
 	busyLimit    = 0.9
 	machineLimit = 0.95
 	shortfall    = 0.98
+	otherLimit   = 0.15           // of the machine
 	delayLimit   = Figure(10_000) // µs
 )
 
@@ -108,6 +109,9 @@ func (r *Report) judgeClient() {
 	}
 	if r.ClientCores+r.ServerCores > machineLimit*cores {
 		r.note("the machine was at its limit: server and client used %.2f of %.0f cores", r.ClientCores+r.ServerCores, cores)
+	}
+	if r.OtherCores > otherLimit*cores {
+		r.note("other programs used %.2f of %.0f cores meanwhile: measure again on a quiet machine", r.OtherCores, cores)
 	}
 	if r.Target.known() && r.Delivered < shortfall*r.Target {
 		r.note("only %.0f of %.0f deliveries a second took place", r.Delivered, r.Target)

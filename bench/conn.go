@@ -98,7 +98,7 @@ func (c *conn) send(p []byte) error {
 	}
 	n, err := writeStream(c.fd, p)
 	switch {
-	case err != nil && err != errAgain:
+	case err != nil && !errors.Is(err, errAgain):
 		return err
 	case n == len(p):
 		return nil
@@ -109,7 +109,7 @@ func (c *conn) send(p []byte) error {
 
 func (c *conn) flush() error {
 	n, err := writeStream(c.fd, c.out)
-	if err == errAgain {
+	if errors.Is(err, errAgain) {
 		return nil
 	}
 	c.out = c.out[:copy(c.out, c.out[n:])]
@@ -122,7 +122,7 @@ func (c *conn) readable() error {
 	have := copy(l.buf, c.rest)
 	n, err := readStream(c.fd, l.buf[have:])
 	switch {
-	case err == errAgain:
+	case errors.Is(err, errAgain):
 		return nil
 	case err != nil:
 		return err

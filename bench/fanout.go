@@ -26,7 +26,7 @@ type Fanout struct {
 // Run measures fan-out.
 func (o Fanout) Run(ctx context.Context) (*Report, error) {
 	b := broadcast{
-		load: o.Load.withDefaults(), scenario: "fanout", channels: 1, members: o.Conns, publishers: 1,
+		load: o.withDefaults(), scenario: "fanout", channels: 1, members: o.Conns, publishers: 1,
 		deliveries: o.Rate, window: o.Window, qos: o.QoS,
 	}
 	if b.members <= 0 {

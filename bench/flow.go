@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ func (f *flow) await(ctx context.Context, deliveries int64, patience time.Durati
 type moment struct {
 	server    usage
 	client    time.Duration
+	machine   time.Duration
 	delivered uint64
 	acked     uint64
 	sent      uint64
@@ -76,6 +78,7 @@ type moment struct {
 func (f *flow) moment(ctx context.Context, p *publisher) moment {
 	m := moment{server: f.target().edge(ctx), acked: p.acked.Load(), sent: p.sent.Load()}
 	m.client, _ = cpuClock(0)
+	m.machine = machineTime()
 	for _, l := range append([]*loop{p.loop}, f.fleet.loops...) {
 		l.mu.Lock()
 		if d, ok := l.sink.(*deliveries); ok {
@@ -110,8 +113,7 @@ func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
 	for i, at := range [2]int64{f.from, f.to} {
 		if err := f.wait(ctx, at); err != nil {
 			cancel()
-			<-done
-			return err
+			return errors.Join(err, unlessCancelled(<-done))
 		}
 		edges[i] = f.moment(ctx, p)
 	}
@@ -127,6 +129,14 @@ func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
 	f.window(r, p, edges[0], edges[1])
 	f.verdict(r, p)
 	return nil
+}
+
+// unlessCancelled is why a publisher ended, unless it was told to.
+func unlessCancelled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // wait returns at a time of the fleet's clock, or with the reason why the run cannot go on.
@@ -156,12 +166,18 @@ func (f *flow) window(r *Report, p *publisher, a, b moment) {
 	r.CPUPublish = cpu.per(1e3 * float64(b.sent-a.sent))
 	r.ServerCores = cpu.per(1e9 * seconds)
 	r.ClientCores = Figure((b.client - a.client).Seconds() / seconds)
+	r.OtherCores = others(b.machine-a.machine, cpu, b.client-a.client).per(1e9 * seconds)
 	r.ClientBusy = 0
 	for i := range a.busy {
 		r.ClientBusy = max(r.ClientBusy, Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
 	}
 	r.LatencyOf = "delivery"
 	r.SendDelay = p.delay.latency()
+}
+
+// others is what programs other than the server and the client used of what the machine used.
+func others(machine time.Duration, server Figure, client time.Duration) Figure {
+	return max(0, Figure(machine)-server-Figure(client))
 }
 
 // verdict fills in what was delivered in all.

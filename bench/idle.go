@@ -27,7 +27,7 @@ type Idle struct {
 // Run measures idle connections: what each costs in memory, and what it cost to connect. In the end one message has to
 // reach them all, which shows that every one of them is what it claims to be.
 func (o Idle) Run(ctx context.Context) (r *Report, err error) {
-	l := o.Load.withDefaults()
+	l := o.withDefaults()
 	if len(o.Steps) == 0 {
 		o.Steps = DefaultIdleSteps
 	}

@@ -77,7 +77,7 @@ func (t *Target) metrics(ctx context.Context) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", t.MetricsURL, res.Status)
 	}

@@ -25,7 +25,7 @@ func parseStat(text []byte) (time.Duration, error) {
 	}
 	var ticks uint64
 	for _, f := range [][]byte{fields[utime], fields[stime]} {
-		n, err := strconv.ParseUint(string(f), 10, 62)
+		n, err := strconv.ParseUint(string(f), 10, 36)
 		if err != nil {
 			return 0, fmt.Errorf("processor time %q: %w", f, err)
 		}
@@ -52,6 +52,40 @@ func parseKilobytes(text []byte, name string) (int64, error) {
 		return n << 10, nil
 	}
 	return 0, fmt.Errorf("no line %s", name)
+}
+
+// parseMachine reads the first line of /proc/stat: the time in which the machine's cores worked since it was started.
+func parseMachine(text []byte) (time.Duration, error) {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(line)
+	// proc(5): cpu, user, nice, system, idle, iowait, irq, softirq, steal, and guests, which are counted as users too.
+	if len(fields) < 9 || string(fields[0]) != "cpu" {
+		return 0, fmt.Errorf("cannot read %.40q", line)
+	}
+	var ticks uint64
+	for i, f := range fields[1:9] {
+		n, err := strconv.ParseUint(string(f), 10, 36)
+		if err != nil {
+			return 0, fmt.Errorf("processor time %q: %w", f, err)
+		}
+		if i != 3 && i != 4 {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * (time.Second / ticksPerSecond), nil
+}
+
+// machineTime returns what all programs together have used, negative where that cannot be known.
+func machineTime() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return -1
+	}
+	d, err := parseMachine(text)
+	if err != nil {
+		return -1
+	}
+	return d
 }
 
 // residentSize returns the VmRSS of a process, in bytes.

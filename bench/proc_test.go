@@ -34,11 +34,28 @@ func TestParseKilobytes(t *testing.T) {
 	}
 }
 
+func TestParseMachine(t *testing.T) {
+	const text = "cpu  100 20 30 5000 600 7 8 5 50 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n"
+	if got, err := parseMachine([]byte(text)); err != nil || got != 1700*time.Millisecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "cpu0 1 2 3 4 5 6 7 8 9", "cpu a 2 3 4 5 6 7 8 9"} {
+		if got, err := parseMachine([]byte(bad)); err == nil {
+			t.Errorf("%q: %v", bad, got)
+		}
+	}
+}
+
 func FuzzParseProc(f *testing.F) {
 	f.Add([]byte("1 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14"))
 	f.Add([]byte("VmRSS: 12 kB\n"))
+	f.Add([]byte("cpu 18446744073709551615 68719476735 68719476735 0 0 68719476735 68719476735 68719476735\n"))
+	f.Add([]byte("1 (x) S 1 2 3 4 5 6 7 8 9 10 4611686018427387903 4611686018427387903"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if d, err := parseStat(p); err == nil && d < 0 {
+			t.Fatalf("%q: %v", p, d)
+		}
+		if d, err := parseMachine(p); err == nil && d < 0 {
 			t.Fatalf("%q: %v", p, d)
 		}
 		if n, err := parseKilobytes(p, "VmRSS"); err == nil && n < 0 {

@@ -32,7 +32,7 @@ type Publish struct {
 
 // Run measures publishing.
 func (o Publish) Run(ctx context.Context) (r *Report, err error) {
-	l := o.Load.withDefaults()
+	l := o.withDefaults()
 	if o.Conns <= 0 {
 		o.Conns = DefaultPublishConns
 	}
@@ -83,6 +83,7 @@ type turns struct {
 	acked   uint64 // in the windows of all rounds
 	cpu     Figure // used in them, ns
 	client  time.Duration
+	machine time.Duration
 	busy    int64
 	seconds float64
 }
@@ -152,6 +153,7 @@ func (t *turns) gateway(ctx context.Context, d time.Duration) (float64, error) {
 	t.acked += b.acked - a.acked
 	t.cpu += between(a.server, b.server)
 	t.client += b.client - a.client
+	t.machine += b.machine - a.machine
 	t.busy += b.busy - a.busy
 	t.seconds += seconds
 	return float64(b.acked-a.acked) / seconds, t.drain(ctx)
@@ -194,16 +196,18 @@ func (t *turns) pause(ctx context.Context, d time.Duration) error {
 
 // postEdge is what is known at one edge of a window.
 type postEdge struct {
-	server usage
-	client time.Duration
-	acked  uint64
-	open   uint64 // sent, and not answered
-	busy   int64  // of the busiest loop
+	server  usage
+	client  time.Duration
+	machine time.Duration
+	acked   uint64
+	open    uint64 // sent, and not answered
+	busy    int64  // of the busiest loop
 }
 
 func (t *turns) edge(ctx context.Context) postEdge {
 	e := postEdge{server: t.load.Target.edge(ctx)}
 	e.client, _ = cpuClock(0)
+	e.machine = machineTime()
 	for _, l := range t.fleet.loops {
 		l.mu.Lock()
 		s := l.sink.(*posts)
@@ -264,6 +268,7 @@ func (t *turns) report(r *Report) {
 	r.CPUPublish = t.cpu.per(1e3 * float64(t.acked))
 	r.ServerCores = t.cpu.per(1e9 * t.seconds)
 	r.ClientCores = Figure(t.client.Seconds() / t.seconds)
+	r.OtherCores = others(t.machine, t.cpu, t.client).per(1e9 * t.seconds)
 	r.ClientBusy = Figure(float64(t.busy) / 1e9 / t.seconds)
 	t.fleet.noteDisconnects(r)
 }

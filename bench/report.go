@@ -88,6 +88,7 @@ type Report struct {
 	Disconnects   uint64   `json:"disconnects"`    // connections that the server ended
 	ClientCores   Figure   `json:"client_cores"`
 	ClientBusy    Figure   `json:"client_busy"` // share of time in which the busiest loop had work, 0..1
+	OtherCores    Figure   `json:"other_cores"` // used by neither server nor client; interrupts are among them
 	ClientLimited bool     `json:"client_limited"`
 	Notes         []string `json:"notes,omitempty"`
 
@@ -128,7 +129,7 @@ func newReport(scenario string, l *Load) *Report {
 		Scenario: scenario, Payload: l.Payload,
 		ServerRSS: unknown, ServerHeap: unknown, CPUConnect: unknown, CPUDelivery: unknown, CPUPublish: unknown,
 		ServerCores: unknown, Delivered: unknown, Published: unknown, Latency: noLatency(), SendDelay: noLatency(),
-		Target: unknown, Measured: unknown, ClientCores: unknown, ClientBusy: unknown, Raw: unknown, Ratio: unknown,
+		Target: unknown, Measured: unknown, ClientCores: unknown, ClientBusy: unknown, OtherCores: unknown, Raw: unknown, Ratio: unknown,
 		Machine: Machine{
 			Time: time.Now().UTC().Truncate(time.Second), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			Cores: runtime.NumCPU(), Go: runtime.Version(),

@@ -29,7 +29,7 @@ type Rooms struct {
 // Run measures rooms.
 func (o Rooms) Run(ctx context.Context) (*Report, error) {
 	b := broadcast{
-		load: o.Load.withDefaults(), scenario: "rooms", channels: o.Rooms, members: o.Members, publishers: o.Publishers,
+		load: o.withDefaults(), scenario: "rooms", channels: o.Rooms, members: o.Members, publishers: o.Publishers,
 		deliveries: o.Rate, window: o.Window, qos: o.QoS,
 	}
 	if b.channels <= 0 {

@@ -92,7 +92,7 @@ func ready(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", address, res.Status)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -47,20 +48,22 @@ func (p *program) serveEcho(ctx context.Context, listen string, portable bool) e
 	}
 	addr, err := s.Listen(listen)
 	if err != nil {
-		_ = s.Close()
-		return err
+		return errors.Join(err, s.Close())
 	}
-	fmt.Fprintf(p.out, "echoing on ws://%s/\n", addr)
+	if _, err := fmt.Fprintf(p.out, "echoing on ws://%s/\n", addr); err != nil {
+		return errors.Join(err, s.Close())
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve() }()
 	select {
 	case err = <-served:
-		_ = s.Close()
-		return err
+		return errors.Join(err, s.Close())
 	case <-ctx.Done():
 	}
 	err = s.Close()
-	<-served
+	if e := <-served; !errors.Is(e, transport.ErrClosed) {
+		err = errors.Join(err, e)
+	}
 	return err
 }
 

@@ -71,5 +71,5 @@ func (p *program) loadOf(c *cli.Context, t *bench.Target) (bench.Load, error) {
 }
 
 func (p *program) progress(line string) {
-	fmt.Fprintf(p.log, "%s %s\n", time.Now().Format(time.TimeOnly), line)
+	_, _ = fmt.Fprintf(p.log, "%s %s\n", time.Now().Format(time.TimeOnly), line)
 }

@@ -43,10 +43,12 @@ func (p *program) serveNATS(ctx context.Context, dir string) error {
 		s.Shutdown()
 		return errNatsReady
 	}
-	fmt.Fprintln(p.out, s.ClientURL())
+	defer s.WaitForShutdown()
+	defer s.Shutdown()
+	if _, err := fmt.Fprintln(p.out, s.ClientURL()); err != nil {
+		return err
+	}
 	<-ctx.Done()
-	s.Shutdown()
-	s.WaitForShutdown()
 	return nil
 }
 
