@@ -21,7 +21,7 @@ func TestAppendFrame(t *testing.T) {
 			payload[i] = byte(rand.Uint32())
 		}
 		want := bytes.Clone(payload)
-		got, err := ws.ReadFrame(bytes.NewReader(appendFrame([]byte{}, ws.OpText, payload)))
+		got, err := readFrame(bytes.NewReader(appendFrame([]byte{}, ws.OpText, payload)))
 		if err != nil || !got.Header.Masked || !got.Header.Fin || got.Header.OpCode != ws.OpText {
 			t.Fatalf("%d bytes: %+v, %v", n, got.Header, err)
 		}

@@ -108,7 +108,6 @@ type peerConn struct {
 	ended    chan struct{}
 	write    chan struct{} // a lock for writes; a Mutex would stop a bubble's clock
 	deaf     atomic.Bool
-	header   string
 	code     ws.StatusCode // of the client's close frame; read after ended
 }
 
@@ -119,7 +118,7 @@ func (pc *peerConn) serve(u *ws.Upgrader) {
 		return
 	}
 	for {
-		f, err := ws.ReadFrame(pc.nc)
+		f, err := readFrame(pc.nc)
 		if err != nil {
 			return
 		}
@@ -160,6 +159,17 @@ func (pc *peerConn) serve(u *ws.Upgrader) {
 			pc.frames <- n
 		}
 	}
+}
+
+// readFrame reads a frame of any length.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	_, err = io.ReadFull(r, f.Payload)
+	return f, err
 }
 
 func (pc *peerConn) raw(f ws.Frame) { pc.bytes(ws.MustCompileFrame(f)) }

@@ -180,7 +180,7 @@ func (s *Subscription) Unsubscribe(ctx context.Context) error {
 	// Under the same lock, so that a subscribe made anew comes behind it.
 	if !known || c.submitLocked(r, s.encodeUnsubscribe) != nil {
 		c.mu.Unlock()
-		return nil
+		return nil //nolint:nilerr // without a connection the server has no subscription to end
 	}
 	c.mu.Unlock()
 	err := c.wait(ctx, r, ended)
@@ -285,10 +285,6 @@ func (s *Subscription) replied(ask uint64, in *wire.Incoming, err error) {
 // acceptedLocked takes subscribe's reply. The caller must hold Client.mu.
 func (s *Subscription) acceptedLocked(r *wire.SubscribeReply) {
 	s.stage, s.tokens, s.again = active, 0, 0
-	if !s.answered {
-		s.answered = true
-		close(s.first)
-	}
 	switch {
 	case s.qos == wire.AtMostOnce:
 		s.pos.Epoch = r.Epoch
@@ -301,6 +297,10 @@ func (s *Subscription) acceptedLocked(r *wire.SubscribeReply) {
 		s.nameEpoch(r.Epoch)
 	case s.pos.Epoch != r.Epoch:
 		s.gapLocked(&Gap{Channel: s.channel, Epoch: r.Epoch, Reason: wire.GapEpoch})
+	}
+	if !s.answered {
+		s.answered = true
+		close(s.first)
 	}
 }
 
