@@ -98,33 +98,44 @@ func (h *Hub) catchUp() {
 func (h *Hub) turn(c *Cursor) {
 	t := c.topic
 	t.shard.mu.Lock()
-	after, active, newEpoch := c.pos, c.state == queued, c.newEpoch
+	was, active := c.place, c.state == queued
 	t.shard.mu.Unlock()
 	if !active {
 		return
 	}
 	page, err := t.log.Page(h.ctx, streams.PageRequest{
-		Channel: t.name, After: after, Limit: h.opt.PageMessages, MaxBytes: h.opt.PageBytes,
+		Channel: t.name, After: was.seen, Limit: h.opt.PageMessages, MaxBytes: h.opt.PageBytes,
 	})
 	if err != nil && !errors.Is(err, streams.ErrWrongEpoch) {
 		if h.ctx.Err() == nil {
-			h.opt.Logger.Warn("cannot read the log; a subscriber waits", "channel", t.name, "after", after, "error", err)
+			if !h.unreadable.Swap(true) { // thousands may wait for the same log
+				h.opt.Logger.Warn("cannot read the log; subscribers that are behind wait", "channel", t.name, "after", was.seen, "error", err)
+			}
 			h.run.fail(c)
 		}
 		return
 	}
+	if h.unreadable.Load() {
+		h.unreadable.Store(false)
+	}
 	frames := make([][]byte, len(page.Messages))
 	for i, m := range page.Messages {
+		if i == 0 && m.Prev > was.pos { // between the client's position and the page there is nothing
+			own := *m
+			own.Prev = was.pos
+			m = &own
+		}
 		frames[i] = h.opt.Message(m)
 	}
 	f := flushings.Get().(*flushing)
 	t.shard.mu.Lock()
 	if c.state == queued {
+		epoch := t.log.Epoch()
 		switch {
-		case c.pos != after || c.newEpoch != newEpoch: // the stream was made anew meanwhile: this page is of the old one
+		case c.place != was: // Reset moved it meanwhile
 			h.run.push(c)
-		case err != nil:
-			c.pos, c.newEpoch = 0, true
+		case epoch != was.epoch || err != nil: // the page may be of another epoch, and Reset has not come yet
+			c.renewLocked(epoch)
 			h.run.push(c)
 		case h.takePageLocked(c, page, frames, f):
 			h.joinLocked(c, page)
@@ -138,35 +149,54 @@ func (h *Hub) turn(c *Cursor) {
 
 // takePageLocked offers a page to c's sink and moves c past what was taken. It reports whether all of it was.
 func (h *Hub) takePageLocked(c *Cursor, page streams.Page, frames [][]byte, f *flushing) bool {
-	gap := Gap{Channel: c.topic.name, Epoch: c.topic.log.Epoch(), From: page.LostFrom, To: page.LostTo, NewEpoch: c.newEpoch}
-	// To is also where the position moves; a new epoch's cursor begins at its front, whatever that is.
 	if c.newEpoch {
-		gap.From, gap.To = 0, 0
-	}
-	if c.newEpoch || page.LostTo > c.pos {
-		if !f.offer(c, h.opt.Gap(gap)) {
+		if !h.tellGapLocked(c, Gap{NewEpoch: true}, f) {
 			return false
 		}
-		h.gaps.Add(1)
 		c.newEpoch = false
-		if len(frames) == 0 || page.LostTo < page.Messages[0].Seq {
-			c.pos = max(c.pos, page.LostTo)
-		}
 	}
 	for i, m := range page.Messages {
-		if !f.offer(c, frames[i]) {
+		if !h.tellLostLocked(c, page, m.Seq, f) || !f.offer(c, frames[i]) {
 			return false
 		}
-		c.pos = m.Seq
+		c.pos, c.seen = m.Seq, m.Seq
 		h.delivered.Add(1)
 	}
-	c.pos = max(c.pos, page.LostTo, page.Through)
+	if !h.tellLostLocked(c, page, page.Through+1, f) {
+		return false
+	}
+	c.seen = max(c.seen, page.Through)
+	return true
+}
+
+// tellLostLocked tells of what is lost between c's position and a sequence. The page names one range, in which there may be messages,
+// and which may reach beyond it; what clients are told of holds none, as PROTOCOL.md has it.
+func (h *Hub) tellLostLocked(c *Cursor, page streams.Page, before uint64, f *flushing) bool {
+	from, to := max(page.LostFrom, c.seen+1), min(page.LostTo, before-1)
+	if from > to {
+		return true
+	}
+	if !h.tellGapLocked(c, Gap{From: from, To: to}, f) {
+		return false
+	}
+	c.pos, c.seen = to, to
+	return true
+}
+
+func (h *Hub) tellGapLocked(c *Cursor, g Gap, f *flushing) bool {
+	g.Channel, g.Epoch = c.topic.name, c.epoch
+	if !f.offer(c, h.opt.Gap(g)) {
+		return false
+	}
+	h.gaps.Add(1)
 	return true
 }
 
 // joinLocked puts c, which took the whole page, back on the live path if it stands at the head, or queues it again.
 func (h *Hub) joinLocked(c *Cursor, page streams.Page) {
-	if page.More || c.topic.last > c.pos {
+	t := c.topic
+	passed := t.last > c.seen && t.epoch == c.epoch // before Reset nothing of a new epoch has passed
+	if page.More || passed {
 		h.run.push(c)
 		return
 	}

@@ -10,10 +10,17 @@ type Cursor struct {
 	lossy bool // QoS 0: a full socket skips
 
 	// Guarded by the shard's mu.
-	state    state
-	newEpoch bool // the position belonged to another epoch: a gap is owed
-	at       int32
-	pos      uint64 // everything up to here was taken by the sink, or is not wanted
+	state state
+	at    int32
+	place
+}
+
+// place is where a cursor stands.
+type place struct {
+	epoch    string
+	pos      uint64 // the client's: what the sink took last, be it a message or a gap, or where the cursor began
+	seen     uint64 // at least pos: nothing that the sink has not taken lies up to here
+	newEpoch bool   // the client's is of another epoch: a gap is owed
 }
 
 type state uint8
@@ -44,14 +51,14 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 	defer sh.mu.Unlock()
 	t := sh.topics[r.Channel]
 	if t == nil {
-		t = &topic{name: r.Channel, log: r.Log, hub: h, shard: sh}
+		t = &topic{name: r.Channel, log: r.Log, hub: h, shard: sh, epoch: r.Log.Epoch()}
 		sh.topics[r.Channel] = t
 	}
 	c := &Cursor{topic: t, sink: r.Sink, lossy: r.Lossy, at: int32(len(t.cursors))}
 	t.cursors = append(t.cursors, c)
-	epoch, head := t.log.Epoch(), t.log.Head()
+	epoch, head := headOf(t.log)
 	attached(epoch, head)
-	c.pos = head
+	c.epoch, c.pos = epoch, head
 	if r.Resume && !r.Lossy {
 		c.pos, c.state = r.Since, queued
 		if r.Epoch != "" && r.Epoch != epoch {
@@ -59,7 +66,18 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 		}
 		h.run.push(c)
 	}
+	c.seen = c.pos
 	return c
+}
+
+// headOf returns an epoch and the head of the same.
+func headOf(l Log) (epoch string, head uint64) {
+	for {
+		epoch, head = l.Epoch(), l.Head()
+		if l.Epoch() == epoch {
+			return epoch, head
+		}
+	}
 }
 
 // Cancel removes c. No frame is offered afterwards.
@@ -81,7 +99,7 @@ func (c *Cursor) Cancel() {
 	}
 }
 
-// Position is the sequence up to which c's sink has taken everything.
+// Position is the sequence up to which c's sink has taken everything: that of a message, of a gap's end, or of the start.
 func (c *Cursor) Position() uint64 {
 	c.topic.shard.mu.Lock()
 	defer c.topic.shard.mu.Unlock()
@@ -89,7 +107,11 @@ func (c *Cursor) Position() uint64 {
 }
 
 // Epoch is the epoch that Position belongs to.
-func (c *Cursor) Epoch() string { return c.topic.log.Epoch() }
+func (c *Cursor) Epoch() string {
+	c.topic.shard.mu.Lock()
+	defer c.topic.shard.mu.Unlock()
+	return c.epoch
+}
 
 // Drained tells that c's sink has room again. A call too many does no harm.
 func (c *Cursor) Drained() {
@@ -101,7 +123,13 @@ func (c *Cursor) Drained() {
 	}
 }
 
+// renewLocked moves c to the front of the present epoch.
+func (c *Cursor) renewLocked(epoch string) {
+	c.epoch, c.pos, c.seen, c.newEpoch = epoch, 0, 0, !c.lossy
+}
+
 // Reset tells that a namespace's stream was made anew: every cursor on it is told of the gap and begins at the front.
+// It must come before the first Deliver of the new epoch.
 func (h *Hub) Reset(namespace string) {
 	for i := range h.shards {
 		sh := &h.shards[i]
@@ -116,14 +144,15 @@ func (h *Hub) Reset(namespace string) {
 }
 
 func (h *Hub) resetLocked(t *topic) {
-	t.last = 0
+	epoch := t.log.Epoch()
+	changed := epoch != t.epoch
+	t.last, t.epoch = 0, epoch
 	for _, c := range t.cursors {
-		c.pos = 0
-		if c.lossy {
-			continue
+		if changed && c.epoch == epoch {
+			continue // it came, or was moved, between the change and this call
 		}
-		c.newEpoch = true
-		if c.state == live {
+		c.renewLocked(epoch)
+		if c.newEpoch && c.state == live {
 			c.state = queued
 			h.run.push(c)
 		}

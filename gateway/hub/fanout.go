@@ -45,9 +45,9 @@ func (h *Hub) Deliver(batch []*streams.Message) {
 
 func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 	frame, n := h.opt.Message(m), uint64(0)
-	if m.Seq == 0 {
+	if m.Seq == 0 { // it is for those who stand at the head
 		for _, c := range t.cursors {
-			if f.offer(c, frame) {
+			if c.state == live && f.offer(c, frame) {
 				n++
 			} else {
 				h.skipped.Add(1)
@@ -59,20 +59,20 @@ func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 	t.last = m.Seq
 	for _, c := range t.cursors {
 		switch {
-		case c.state != live || m.Seq <= c.pos:
+		case c.state != live || m.Seq <= c.seen:
 		case c.lossy:
 			if f.offer(c, frame) {
 				n++
 			} else {
 				h.skipped.Add(1)
 			}
-			c.pos = m.Seq
+			c.pos, c.seen = m.Seq, m.Seq
 		case m.Prev > c.pos:
 			h.holes.Add(1)
 			c.state = queued
 			h.run.push(c)
 		case f.offer(c, frame):
-			c.pos = m.Seq
+			c.pos, c.seen = m.Seq, m.Seq
 			n++
 		default:
 			h.fellBehind.Add(1)

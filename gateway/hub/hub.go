@@ -6,7 +6,7 @@
 // head again. Reconnect, absence, slowness and repair are the same path.
 //
 // Invariants: a cursor's position only grows within an epoch, and moves when, and only when, its socket took what lies
-// before. What follows the position is delivered by exactly one of the two paths: a cursor becomes live under the lock
+// before: a message, or a gap that names what the log no longer has. A page of another epoch than the cursor's is never delivered. What follows the position is delivered by exactly one of the two paths: a cursor becomes live under the lock
 // that fan-out takes, and only if nothing of its channel beyond its position has passed meanwhile.
 //
 // Locks: shard.mu, then what Sink.Offer takes. run.mu is a leaf.
@@ -79,6 +79,8 @@ type Hub struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 
+	unreadable atomic.Bool // reading failed the last time
+
 	delivered, skipped, fellBehind, caughtUp, gaps, holes atomic.Uint64
 }
 
@@ -97,6 +99,7 @@ type topic struct {
 
 	cursors []*Cursor
 	last    uint64 // sequence that passed last
+	epoch   string // at the last Reset, or when the topic was made
 }
 
 // New makes a Hub and starts its workers. Close must be called.
@@ -141,7 +144,7 @@ func (h *Hub) shard(channel string) *shard {
 type Stats struct {
 	Channels, Cursors int
 	Delivered         uint64 // frames of messages that sockets' queues took
-	Skipped           uint64 // messages that a full socket missed at QoS 0
+	Skipped           uint64 // messages at QoS 0 that a socket missed, being full or behind
 	FellBehind        uint64 // times that a live cursor's socket was full
 	CaughtUp          uint64 // times that a cursor joined the live path
 	Gaps              uint64 // gap frames

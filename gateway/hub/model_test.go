@@ -1,0 +1,393 @@
+package hub
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/jetwire/jetwire/streams"
+)
+
+// step is one thing that happens to a hub, its logs and its sockets. A program is a list of them, so that a failing one
+// can be shortened and kept.
+type step struct {
+	Do string
+	A  int
+	B  int
+}
+
+var (
+	channels   = []string{"a.x", "a.y", "b.x"}
+	otherEpoch = "other"
+)
+
+const sockets = 4
+
+// world is what a program runs in.
+type world struct {
+	hub     *Hub
+	logs    map[string]*modelLog
+	sinks   []*modelSink
+	delayed map[string][]*streams.Message // the head has passed them, Deliver has not been called
+	renewed map[string]bool               // made anew, Reset has not been called
+	rand    *rand.Rand
+	live    int
+	racing  bool // several goroutines are at work: a change of the epoch may come at any time
+
+	mu  sync.Mutex
+	err error // the first violation
+}
+
+func (w *world) violation(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (w *world) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func newWorld(seed uint64, slow time.Duration, workers, page int) *world {
+	w := &world{
+		logs: map[string]*modelLog{"a": newModelLog(seed, slow), "b": newModelLog(seed+1, slow)}, rand: rand.New(rand.NewPCG(seed, 2)),
+		delayed: map[string][]*streams.Message{}, renewed: map[string]bool{},
+	}
+	for range sockets {
+		w.sinks = append(w.sinks, &modelSink{w: w, room: 5, subs: map[string]*oracle{}})
+	}
+	w.hub = New(Options{Message: messageFrame, Gap: gapFrame, Flush: w.flush, Workers: workers, PageMessages: page})
+	return w
+}
+
+// flush is Options.Flush.
+func (w *world) flush(sinks []Sink) {
+	for _, s := range sinks {
+		m := s.(*modelSink)
+		m.mu.Lock()
+		if !m.dirty {
+			w.violation("a sink is flushed that did not ask for it")
+		}
+		m.dirty = false
+		m.mu.Unlock()
+	}
+}
+
+func (w *world) log(channel string) *modelLog { return w.logs[channel[:1]] }
+
+// do takes one step. A says on which channel (or socket), B how.
+func (w *world) do(s step) {
+	channel := channels[s.A%len(channels)]
+	ns := channel[:1]
+	l := w.logs[ns]
+	switch s.Do {
+	case "store":
+		for range s.B + 1 {
+			l.store(channel)
+		}
+	case "tail": // the head first, Deliver with a later step
+		if len(w.delayed[ns]) == 0 && !w.renewed[ns] {
+			w.delayed[ns] = l.tail(s.B+1, func() bool { return false })
+		}
+	case "hole": // the same, but some of it is lost on the way
+		if len(w.delayed[ns]) == 0 && !w.renewed[ns] {
+			w.delayed[ns] = l.tail(s.B+1, func() bool { return w.rand.IntN(3) == 0 })
+		}
+	case "deliver":
+		w.deliver(ns)
+	case "live":
+		w.live++
+		w.hub.Deliver([]*streams.Message{{Channel: channel, Time: int64(w.live)}})
+	case "subscribe":
+		w.subscribe(w.sinks[s.B%sockets], channel, s.B/sockets)
+	case "cancel":
+		w.cancel(w.sinks[s.B%sockets], channel)
+	case "drain":
+		w.sinks[s.B%sockets].drain()
+	case "room":
+		w.setRoom(w.sinks[s.A%sockets], s.B)
+	case "trim":
+		l.trim(uint64(s.B + 1))
+	case "remove":
+		l.mu.Lock()
+		seq := l.last() - min(uint64(s.B), l.last())
+		l.mu.Unlock()
+		l.remove(seq)
+	case "anew":
+		w.deliver(ns) // the tail hands on what it has before it begins anew
+		l.anew(slices.Repeat([]string{channel}, s.B%4))
+		w.renewed[ns] = true
+	case "reset":
+		w.reset(ns)
+	case "fail":
+		l.mu.Lock()
+		l.failing = s.B%2 == 0
+		l.mu.Unlock()
+	case "sleep":
+		time.Sleep(time.Duration(s.B) * time.Millisecond)
+	default:
+		panic(s.Do)
+	}
+}
+
+func (w *world) deliver(ns string) {
+	if batch := w.delayed[ns]; len(batch) > 0 {
+		w.hub.Deliver(batch)
+	}
+	w.delayed[ns] = nil
+}
+
+func (w *world) reset(ns string) {
+	if w.renewed[ns] {
+		w.hub.Reset(ns)
+		w.renewed[ns] = false
+	}
+}
+
+func (w *world) setRoom(s *modelSink, room int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room = room + 1
+}
+
+// subscribe: how 0 is at the head, 1 and 2 QoS 0, 3 with a position of another epoch, 4 behind the end, the rest at a position.
+func (w *world) subscribe(s *modelSink, channel string, how int) {
+	s.mu.Lock()
+	busy := s.subs[channel] != nil
+	s.mu.Unlock()
+	if busy {
+		return
+	}
+	l := w.log(channel)
+	l.mu.Lock()
+	head, last, epoch := l.head, l.last(), epochName(l.life)
+	l.mu.Unlock()
+	r := Request{Channel: channel, Log: l, Sink: s}
+	o := &oracle{channel: channel, log: l}
+	switch how {
+	case 0:
+	case 1, 2:
+		r.Lossy, o.lossy = true, true
+	case 3:
+		r.Resume, r.Since, r.Epoch = true, 7, otherEpoch
+	case 4:
+		r.Resume, r.Since, r.Epoch, o.beyond = true, last+3, epoch, true
+	default:
+		r.Resume, r.Since, r.Epoch = true, last-min(last, uint64(how-5)), epoch
+		if how%2 == 0 {
+			r.Epoch = ""
+		}
+	}
+	o.pos, o.epoch = r.Since, r.Epoch
+	o.early = w.racing || w.renewed[channel[:1]]
+	s.mu.Lock()
+	s.subs[channel] = o
+	s.mu.Unlock()
+	o.cursor = w.hub.Subscribe(r, func(e string, h uint64) {
+		o.attachs++
+		if h < head && !w.racing {
+			w.violation("attached at %d, the head is at %d", h, head)
+		}
+		if o.epoch == "" {
+			o.epoch = e
+		}
+		if !r.Resume {
+			o.pos = h
+		}
+	})
+}
+
+func (w *world) cancel(s *modelSink, channel string) {
+	s.mu.Lock()
+	o := s.subs[channel]
+	s.mu.Unlock()
+	if o == nil {
+		return
+	}
+	o.cursor.Cancel()
+	o.cursor.Cancel() // a second time does no harm
+	s.mu.Lock()
+	delete(s.subs, channel)
+	s.mu.Unlock()
+}
+
+var namespaces = []string{"a", "b"}
+
+// settle lets everything come to rest, with all delivered that is stored.
+func (w *world) settle() {
+	for _, ns := range namespaces {
+		w.deliver(ns)
+		w.reset(ns)
+		w.delayed[ns] = w.logs[ns].tail(1<<20, func() bool { return false })
+		w.deliver(ns)
+	}
+	for quiet, room := 0, 10; quiet < 3; room += 10 {
+		before := w.frames()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for _, s := range w.sinks {
+			w.setRoom(s, room)
+			s.drain()
+		}
+		synctest.Wait()
+		if quiet++; w.frames() != before {
+			quiet = 0
+		}
+	}
+}
+
+// frames is how many frames were taken so far.
+func (w *world) frames() (n int) {
+	for _, s := range w.sinks {
+		s.mu.Lock()
+		n += s.frames
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// check is the judgement at rest.
+func (w *world) check() error {
+	if err := w.failed(); err != nil {
+		return err
+	}
+	cursors := 0
+	for _, s := range w.sinks {
+		for _, o := range s.subs {
+			cursors++
+			if err := w.checkOne(s, o); err != nil {
+				return err
+			}
+		}
+	}
+	if st := w.hub.Stats(); st.Cursors != cursors {
+		return fmt.Errorf("%d cursors, want %d", st.Cursors, cursors)
+	}
+	return nil
+}
+
+func (w *world) checkOne(s *modelSink, o *oracle) error {
+	c := o.cursor
+	c.topic.shard.mu.Lock()
+	at, st := c.place, c.state
+	c.topic.shard.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case st != live:
+		return fmt.Errorf("%v is at rest in state %d", o, st)
+	case !o.lossy && (at.pos != o.pos || at.epoch != o.epoch):
+		return fmt.Errorf("%v: the cursor says %s/%d", o, at.epoch, at.pos)
+	case s.dirty:
+		return fmt.Errorf("a sink was not flushed")
+	}
+	return o.complete()
+}
+
+// rest lets the world come to rest and judges it, twice: where nothing can have been lost on the way unnoticed, also
+// before the last messages, which show every loss before them.
+func (w *world) rest(lossless bool) error {
+	for _, ns := range namespaces {
+		l := w.logs[ns]
+		l.mu.Lock()
+		l.failing = false
+		l.mu.Unlock()
+	}
+	w.settle()
+	if lossless {
+		if err := w.check(); err != nil {
+			return fmt.Errorf("before the last messages: %w", err)
+		}
+	}
+	for _, c := range channels {
+		w.log(c).store(c)
+	}
+	w.settle()
+	if err := w.check(); err != nil {
+		return err
+	}
+	for _, s := range w.sinks {
+		for _, c := range channels {
+			w.cancel(s, c)
+		}
+	}
+	if st := w.hub.Stats(); st.Cursors != 0 || st.Channels != 0 {
+		return fmt.Errorf("%d cursors and %d channels remain", st.Cursors, st.Channels)
+	}
+	return nil
+}
+
+// program is all that decides a run.
+type program struct {
+	Seed          uint64
+	SlowMS        int
+	Workers, Page int
+	Steps         []step
+}
+
+// run takes a program's steps and returns what went wrong.
+func (p program) run(t *testing.T) (err error) {
+	synctest.Test(t, func(*testing.T) {
+		w := newWorld(p.Seed, time.Duration(p.SlowMS)*time.Millisecond, p.Workers, p.Page)
+		for i, s := range p.Steps {
+			w.do(s)
+			if err = w.failed(); err != nil {
+				err = fmt.Errorf("step %d, %v: %w", i, s, err)
+				break
+			}
+		}
+		if err == nil {
+			err = w.rest(!slices.ContainsFunc(p.Steps, func(s step) bool { return s.Do == "hole" || s.Do == "trim" || s.Do == "remove" }))
+		}
+		w.hub.Close()
+	})
+	return err
+}
+
+var stepKinds = []string{
+	"store", "store", "tail", "tail", "hole", "deliver", "deliver", "deliver", "live", "subscribe", "subscribe", "subscribe", "cancel", "drain", "drain",
+	"room", "trim", "remove", "anew", "reset", "fail", "sleep", "sleep", "sleep",
+}
+
+var programs = rapid.Custom(func(t *rapid.T) program {
+	steps := rapid.Custom(func(t *rapid.T) step {
+		return step{rapid.SampledFrom(stepKinds).Draw(t, "do"), rapid.IntRange(0, 11).Draw(t, "a"), rapid.IntRange(0, 47).Draw(t, "b")}
+	})
+	return program{
+		Seed: rapid.Uint64Range(0, 1<<20).Draw(t, "seed"), SlowMS: rapid.SampledFrom([]int{0, 1, 20, 200}).Draw(t, "slow"),
+		Workers: rapid.IntRange(1, 3).Draw(t, "workers"), Page: rapid.IntRange(1, 6).Draw(t, "page"),
+		Steps: rapid.SliceOfN(steps, 1, 60).Draw(t, "steps"),
+	}
+})
+
+// checks is how many programs a test run tries, unless -rapid.checks says otherwise.
+const checks = "3000"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(checks)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestCursorsAgainstModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		p := programs.Draw(rt, "program")
+		if err := p.run(t); err != nil {
+			rt.Fatalf("%v\n%#v", err, p)
+		}
+	})
+}
