@@ -29,7 +29,6 @@ type echo struct {
 	closed  chan wire.Code
 	drained atomic.Int32
 	beats   atomic.Int32
-	idle    bool // never establishes
 }
 
 func (e *echo) Receive(c *Conn, text bool, payload []byte) {

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -47,7 +48,7 @@ func TestDecodeBodyRefuses(t *testing.T) {
 		{`"\ud800\u0041"`, Text}, {`"\udc00\ud800"`, Text}, {`"\udc00"`, Text}, {`"\u12"`, Text}, {`"\`, Text},
 		{`"AP/+`, Base64}, {`"AP/"`, Base64}, {`"AP_-"`, Base64}, {`"AP/+\n"`, Base64}, {`"/x=="`, Base64}, {`{}`, Base64},
 	} {
-		if body, err := DecodeBody([]byte(c.data), c.e); err != ErrBody {
+		if body, err := DecodeBody([]byte(c.data), c.e); !errors.Is(err, ErrBody) {
 			t.Errorf("%s: got %q, %v", c.data, body, err)
 		}
 	}

@@ -92,7 +92,7 @@ func TestDecoderOverwrites(t *testing.T) {
 
 func TestDecoderZero(t *testing.T) {
 	var d Decoder
-	if err := d.Next(new(Command)); err != io.EOF {
+	if err := d.Next(new(Command)); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }

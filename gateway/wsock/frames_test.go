@@ -2,6 +2,7 @@ package wsock
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"slices"
@@ -125,7 +126,8 @@ func feed(t testing.TB, l Limits, stream []byte, size func() int) result {
 		at += n
 		checkKept(t, &r, &l, at)
 		if err != nil {
-			ce, ok := err.(*CloseError)
+			var ce *CloseError
+			ok := errors.As(err, &ce)
 			if !ok {
 				t.Fatalf("Feed returned a %T: %v", err, err)
 			}

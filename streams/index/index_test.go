@@ -139,9 +139,8 @@ func TestBudget(t *testing.T) {
 				}
 			}
 			x.Trim(total + 1)
-			channels, _ := x.Stats()
 			x.Trim((total>>bucketBits + 1) << bucketBits)
-			if channels, _ = x.Stats(); channels != 0 {
+			if channels, _ := x.Stats(); channels != 0 {
 				t.Fatalf("%d channels left", channels)
 			}
 			if x.arena.used != 0 || x.channels.live() != 0 || x.longs.live() != 0 {
