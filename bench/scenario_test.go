@@ -219,3 +219,29 @@ func TestNobodyListens(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestLatencyCountsFromTheSchedule has the server take half as long again for each message as there is time for one: each
+// waits longer than the one before, and the last ones are still on their way when publishing ends.
+func TestLatencyCountsFromTheSchedule(t *testing.T) {
+	s := newMiniServer(t)
+	s.after = func(uint64) { time.Sleep(15 * time.Millisecond) }
+	l := load(t, s)
+	l.Warmup = -1
+	r, err := Fanout{Load: l, Conns: 2, Rate: 200, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+	if r.Received != 2*r.Sent || r.Latency.P50 < 40_000 || r.Latency.P99 < 100_000 || r.Latency.Max > 2_000_000 {
+		t.Errorf("%d sent, %d received, %+v", r.Sent, r.Received, r.Latency)
+	}
+}
+
+func TestPublishGoesOnAfterRefusals(t *testing.T) {
+	s := newMiniServer(t)
+	s.refuse = func(n uint64) bool { return n == 1 }
+	r, err := Publish{Load: load(t, s), Conns: 1, Depth: 1, Rounds: 2, QoS: 1}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.PublishErrors != 1 || r.Lost != 0 || r.Rounds[0].Gateway != 0 || !(r.Rounds[1].Gateway > 0) {
+		t.Errorf("%+v", r)
+	}
+}
