@@ -143,6 +143,60 @@ func TestConnectionsAreCut(t *testing.T) {
 	}
 }
 
+// A handler that asks the server between its messages, behind a queue that is always full: the subscription is given back and asked for again and
+// again, and misses nothing.
+func TestBusyHandler(t *testing.T) {
+	s := newSite(t)
+	o := s.options("alice")
+	o.QueueMessages = 256
+	c := s.dial(o)
+	const n = 3000
+	var stored sync.WaitGroup
+	for i := range n {
+		stored.Add(1)
+		done := func(_ client.PublishReply, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			stored.Done()
+		}
+		for {
+			err := c.PublishAsync("chat.lobby", fmt.Append(nil, i), client.PublishOptions{}, done)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, client.ErrTooManyPending) {
+				t.Fatal(err)
+			}
+			if err := c.Ping(t.Context()); err != nil { // until there is room
+				t.Fatal(err)
+			}
+		}
+	}
+	stored.Wait()
+	in := newInbox()
+	so := in.options()
+	so.Since = new(uint64)
+	so.OnMessage = func(m client.Message) {
+		if err := c.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+		in.messages <- m
+	}
+	if _, err := c.Subscribe(t.Context(), "chat.lobby", so); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if m := next(t, in.messages); string(m.Body) != fmt.Sprint(i) {
+			t.Fatalf("%d: got %s", i, m.Body)
+		}
+	}
+	if st := c.Stats(); len(in.gaps) != 0 || st.Sheds == 0 || st.Gaps != 0 {
+		t.Errorf("%d gaps, %+v", len(in.gaps), st)
+	}
+	t.Logf("%+v", c.Stats())
+}
+
 // NATS goes away and comes back: sockets stay, publishes with an id are tried until they are stored.
 func TestNATSRestarts(t *testing.T) {
 	s := newSite(t)
