@@ -69,6 +69,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		MaxSubscriptions: o.Limits.Subscriptions,
 		MaxInFlight:      o.Limits.InFlight,
 		Logger:           o.Logger,
+		Refused:          g.metrics.refused,
 		Now:              time.Now,
 	}
 	g.sockets, err = transport.New(g.transportOptions())
@@ -164,8 +165,9 @@ func (g *Gateway) closeParts() error {
 }
 
 func (g *Gateway) deliver(batch []*streams.Message) {
-	g.metrics.delivering(batch)
+	stored := batch[0].Time
 	g.hub.Deliver(batch)
+	g.metrics.latency.Observe(max(0, time.Duration(time.Now().UnixNano()-stored).Seconds()))
 }
 
 // Registry is where the gateway's metrics are.

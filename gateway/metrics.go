@@ -1,13 +1,12 @@
 package gateway
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
 )
 
@@ -21,22 +20,26 @@ func newRegistry() *prometheus.Registry {
 type metrics struct {
 	g       *Gateway
 	latency prometheus.Histogram
+	errors  *prometheus.CounterVec
 }
 
 func newMetrics(g *Gateway) *metrics {
-	return &metrics{g: g, latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "jetwire_delivery_latency_seconds",
-		Help:    "Time from a message's storage to the beginning of its fan-out here; one observation a batch.",
-		Buckets: prometheus.ExponentialBuckets(0.000_1, 2.5, 14),
-	})}
-}
-
-// delivering observes how old the first message of a batch is.
-func (m *metrics) delivering(batch []*streams.Message) {
-	if first := batch[0]; first.Seq != 0 {
-		m.latency.Observe(max(0, time.Duration(time.Now().UnixNano()-first.Time).Seconds()))
+	return &metrics{
+		g: g,
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "jetwire_delivery_latency_seconds",
+			Help:    "Time from a message's storage until its fan-out here is written, or handed to the writers; one observation a batch.",
+			Buckets: prometheus.ExponentialBuckets(0.000_1, 2.5, 14),
+		}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jetwire_errors_total",
+			Help: "Commands answered with an error, by its code.",
+		}, []string{"code"}),
 	}
 }
+
+// refused counts a command that was answered with an error.
+func (m *metrics) refused(code wire.Code) { m.errors.WithLabelValues(code.String()).Inc() }
 
 // metric is one value of the collector.
 type metric struct {
@@ -65,7 +68,7 @@ func newMetric[N uint64 | int | int64](kind prometheus.ValueType, name, help str
 	return metric{prometheus.NewDesc(name, help, nil, nil), kind, func(s *snapshot) float64 { return float64(get(s)) }}
 }
 
-var closesDesc = prometheus.NewDesc("jetwire_closes_total", "WebSockets ended, by the name of the close code (1006: without a close frame).", []string{"code"}, nil)
+var closesDesc = prometheus.NewDesc("jetwire_closes_total", "WebSockets ended, by the close code's name; 1006: without a close frame.", []string{"code"}, nil)
 
 // families are documented by their help texts, which /metrics shows.
 var families = []metric{
@@ -116,6 +119,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 	ch <- closesDesc
 	m.latency.Describe(ch)
+	m.errors.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -128,4 +132,5 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(closesDesc, prometheus.CounterValue, float64(n), code.String())
 	}
 	m.latency.Collect(ch)
+	m.errors.Collect(ch)
 }

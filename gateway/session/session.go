@@ -21,7 +21,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
-// Conn is the session's connection.
+// Conn is the session's connection. Its methods do not call the session.
 type Conn interface {
 	Send(payload []byte)                 // one text message; copied
 	Close(code wire.Code, reason string) // the first call counts
@@ -65,6 +65,7 @@ type Options struct {
 	MaxSubscriptions int
 	MaxInFlight      int // commands that wait for their answers
 	Logger           *slog.Logger
+	Refused          func(wire.Code)  // counts an error that a client was answered with
 	Now              func() time.Time // time.Now
 }
 
@@ -87,7 +88,8 @@ type subscription struct {
 	acked   uint64
 	epoch   string // of acked
 	qos     wire.QoS
-	ended   bool // unsubscribed while it was being put in place
+	ended   bool   // unsubscribed, or the session closed, while it was being put in place
+	leaving func() // answers the unsubscribe that waits for it to be in place; nil: none does
 }
 
 // New makes the session of a connection that has just been opened.
@@ -130,6 +132,17 @@ func (s *Session) Receive(text bool, payload []byte) {
 		if s.isClosed() {
 			return
 		}
+	}
+}
+
+// unreadable answers a command that could not be read. In the place of connect it ends the connection.
+func (s *Session) unreadable(id uint64, e *wire.Error) {
+	s.mu.Lock()
+	connected := s.grant != nil
+	s.mu.Unlock()
+	s.fail(id, e)
+	if !connected {
+		s.conn.Close(e.Code, clip(e.Message))
 	}
 }
 
@@ -189,20 +202,16 @@ func (s *Session) allow(grant *auth.Grant, op auth.Op, channel string) *wire.Err
 // begin counts a command that will be answered later. end must be called once.
 func (s *Session) begin() {
 	s.mu.Lock()
-	s.inFlight++
-	full := s.inFlight == s.opt.MaxInFlight
-	s.mu.Unlock()
-	if full {
-		s.conn.SetReading(false)
+	defer s.mu.Unlock()
+	if s.inFlight++; s.inFlight == s.opt.MaxInFlight {
+		s.conn.SetReading(false) // with the lock held, so that it cannot come behind the end of the last
 	}
 }
 
 func (s *Session) end() {
 	s.mu.Lock()
-	s.inFlight--
-	room := s.inFlight == s.opt.MaxInFlight-1
-	s.mu.Unlock()
-	if room {
+	defer s.mu.Unlock()
+	if s.inFlight--; s.inFlight == s.opt.MaxInFlight-1 {
 		s.conn.SetReading(true)
 	}
 }
@@ -230,6 +239,7 @@ func (s *Session) reply(id uint64, encode func(dst []byte) []byte) {
 
 // fail answers a command with an error; without an id the error is pushed.
 func (s *Session) fail(id uint64, e *wire.Error) {
+	s.opt.Refused(e.Code)
 	s.send(func(dst []byte) []byte { return wire.AppendErrorReply(dst, id, e) })
 }
 
