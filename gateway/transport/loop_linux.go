@@ -86,9 +86,12 @@ func (s *Server) acceptFDs(l net.Listener) error {
 	})
 }
 
-// acceptWaiting accepts until nobody waits.
+// acceptRun is how many sockets are accepted before the listener may close.
+const acceptRun = 256
+
+// acceptWaiting accepts until nobody waits, or the poller should be asked again.
 func (s *Server) acceptWaiting(listener int) error {
-	for {
+	for range acceptRun {
 		fd, sa, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch {
 		case err == nil:
@@ -100,6 +103,7 @@ func (s *Server) acceptWaiting(listener int) error {
 			return os.NewSyscallError("accept4", err)
 		}
 	}
+	return nil
 }
 
 func address(sa unix.Sockaddr) netip.Addr {
@@ -146,7 +150,9 @@ func (l *loop) add(fd int, addr netip.Addr) error {
 	l.mu.Unlock()
 	l.group.wheel.set(&c.Conn, l.group.opt.HandshakeTimeout)
 	if err := l.poller.Add(fd, c.token(), poll.Readable); err != nil {
-		l.forget(c)
+		if !l.forget(c) {
+			return nil // the loop has ended meanwhile and closed it
+		}
 		l.group.wheel.remove(&c.Conn)
 		return err
 	}
@@ -155,11 +161,16 @@ func (l *loop) add(fd int, addr netip.Addr) error {
 
 func (c *fdConn) token() uint64 { return uint64(c.gen)<<32 | uint64(c.slot) }
 
-func (l *loop) forget(c *fdConn) {
+// forget frees c's slot, unless the loop has ended.
+func (l *loop) forget(c *fdConn) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut {
+		return false
+	}
 	l.slots[c.slot] = nil
 	l.free = append(l.free, c.slot)
-	l.mu.Unlock()
+	return true
 }
 
 // run handles events until the poller is closed, and then closes every socket.

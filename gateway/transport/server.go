@@ -37,6 +37,9 @@ type Server struct {
 	refusedHandshakes, refusedConns, accepted atomic.Uint64
 	next                                      atomic.Uint32 // group of the next Conn
 
+	stopping  sync.Once // of StopAccepting
+	stopError error
+
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[*Conn]struct{} // only those not in a loop
@@ -121,21 +124,23 @@ func (s *Server) cannotAccept(err error) {
 	sleep(s.ctx, 100*time.Millisecond)
 }
 
-// StopAccepting closes the listener; established connections stay.
+// StopAccepting closes the listener; established connections stay. When it returns, nothing is being accepted.
 func (s *Server) StopAccepting() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listener == nil {
+	l := s.listener
+	s.mu.Unlock()
+	if l == nil {
 		return nil
 	}
-	if s.acceptor != nil {
-		_ = s.acceptor.Close()
-	}
-	err := s.listener.Close()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	s.stopping.Do(func() { // mu is not held: closing waits for what is being accepted, and that takes mu
+		if s.acceptor != nil {
+			_ = s.acceptor.Close()
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			s.stopError = err
+		}
+	})
+	return s.stopError
 }
 
 // Close ends every connection at once (after a Drain of the caller's own there should be none) and waits for all it
@@ -154,6 +159,9 @@ func (s *Server) Close() error {
 	}
 	s.stop()
 	err := errors.Join(s.StopAccepting(), s.stopHTTP())
+	if s.acceptor != nil {
+		_ = s.acceptor.Close() // also if nobody ever listened
+	}
 	for _, c := range conns {
 		c.Kill()
 	}
