@@ -25,7 +25,7 @@ var ErrOpenSecret = errors.New("the secret is open to other users")
 func Secret(dir string) ([]byte, error) { return MakeSecret(filepath.Join(dir, SecretFile)) }
 
 // MakeSecret returns the text of a file without surrounding white space. The first call makes it: 32 random bytes in
-// base64, in a file of mode 0600 that appears whole or not at all, so that two processes that start together agree.
+// base64url, which needs no quoting in a URL, in a file of mode 0600 that appears whole or not at all, so that two processes that start together agree.
 func MakeSecret(path string) ([]byte, error) {
 	secret, err := readPrivate(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,7 @@ func create(path string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.WriteString(base64.StdEncoding.EncodeToString(raw) + "\n")
+	_, err = tmp.WriteString(base64.RawURLEncoding.EncodeToString(raw) + "\n")
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,8 +25,8 @@ func TestSecretIsMadeOnce(t *testing.T) {
 	}
 	wg.Wait()
 	for _, s := range got {
-		if s != got[0] || len(s) < MinSecret {
-			t.Fatal("the callers do not agree, or the secret is short")
+		if s != got[0] || len(s) < MinSecret || url.PathEscape(s) != s {
+			t.Fatal("the callers do not agree, or the secret is short, or cannot stand in a URL")
 		}
 	}
 	info, err := os.Stat(filepath.Join(dir, SecretFile))

@@ -71,6 +71,12 @@ func (c *Config) checkAddresses() error {
 	} else if c.NATS.Listen != "" || c.NATS.MaxStore != 0 || c.NATS.MaxMemory != 0 {
 		errs = append(errs, errors.New("nats: listen, max_store and max_memory are for the embedded server; url names another one"))
 	}
+	for i, s := range strings.Split(c.NATS.URL, ",") {
+		// The error of url.Parse would show the URL, which may hold a password.
+		if _, err := parseNATS(s); err != nil {
+			errs = append(errs, fmt.Errorf("nats.url: number %d is no URL; in a password, %% and what is special in URLs need to be written as %%XX", i+1))
+		}
+	}
 	for _, o := range c.Origins {
 		u, err := url.Parse(o)
 		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "") {

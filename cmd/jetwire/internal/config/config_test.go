@@ -147,12 +147,12 @@ func TestShowCanBeReadAgain(t *testing.T) {
 func TestShowHidesSecrets(t *testing.T) {
 	c := Default()
 	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
-	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, nats://c:4222,user:hunter2@d"
+	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, 127.0.0.1:4222,user:hunter2@d"
 	text, err := c.Show()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(text); strings.Contains(s, "a-secret") || strings.Contains(s, "hunter2") || !strings.Contains(s, "c:4222") {
+	if s := string(text); strings.Contains(s, "a-secret") || strings.Contains(s, "hunter2") || !strings.Contains(s, "127.0.0.1:4222,") {
 		t.Error(s)
 	}
 }
@@ -193,6 +193,14 @@ func TestCheck(t *testing.T) {
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
+	}
+}
+
+func TestCheckShowsNoPassword(t *testing.T) {
+	c := Default()
+	c.NATS.URL = "127.0.0.1:4222,nats://user:hunter/2@b:4222"
+	if err := c.Check(); err == nil || strings.Contains(err.Error(), "number 1") || !strings.Contains(err.Error(), "number 2") || strings.Contains(err.Error(), "hunter") {
+		t.Error(err)
 	}
 }
 

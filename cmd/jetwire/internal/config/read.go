@@ -88,9 +88,9 @@ func Redact(urls string) string {
 	}
 	list := strings.Split(urls, ",")
 	for i, s := range list {
-		u, err := url.Parse(strings.TrimSpace(s))
+		u, err := parseNATS(s)
 		switch {
-		case err != nil || u.Host == "" && strings.Contains(s, "@"):
+		case err != nil:
 			list[i] = hidden
 		case u.User != nil:
 			u.User = url.User("…")
@@ -98,4 +98,12 @@ func Redact(urls string) string {
 		}
 	}
 	return strings.Join(list, ",")
+}
+
+// parseNATS parses one URL as nats.go does: without a scheme it is nats://.
+func parseNATS(s string) (*url.URL, error) {
+	if s = strings.TrimSpace(s); s != "" && !strings.Contains(s, "://") {
+		s = "nats://" + s
+	}
+	return url.Parse(s)
 }
