@@ -29,8 +29,8 @@ func (p *program) app() *cli.App {
 	app := &cli.App{
 		Name:  "jetwire",
 		Usage: "real-time messages over WebSockets, kept in NATS JetStream",
-		Description: "Every flag NAME can be given as the environment variable JETWIRE_NAME (with _ for -). For serve, token and\n" +
-			"config, flags come before the environment, and both before the YAML file that --config names.\n\n" + exitHelp,
+		Description: "Flags may stand before or behind arguments. Many can be given as environment variables, which a command's --help\n" +
+			"names. Flags come before the environment, and both before the YAML file that --config names.\n\n" + exitHelp,
 		Commands: []*cli.Command{
 			p.serveCommand(), p.subCommand(), p.pubCommand(), p.historyCommand(),
 			p.tokenCommand(), p.configCommand(), p.versionCommand(),

@@ -36,9 +36,9 @@ func (p *program) subCommand() *cli.Command {
 			"anew, and the subscription goes on where it was. A gap (messages that the log no longer holds) is told on standard\n" +
 			"error, and in JSON also as {\"gap\":{…}}.",
 		Flags: clientFlags(
-			&cli.Uint64Flag{Name: "since", Usage: "begin behind this `SEQ`uence; 0 is the beginning of the log"},
+			&cli.Uint64Flag{Name: "since", Usage: "begin behind this `SEQ`uence; 0 is the beginning of the log", DefaultText: "from now on"},
 			&cli.StringFlag{Name: "epoch", Usage: "the `EPOCH` that --since belongs to"},
-			&cli.IntFlag{Name: "count", Usage: "end after `N` messages; 0: never"},
+			&cli.IntFlag{Name: "count", Usage: "end after `N` messages", DefaultText: "never"},
 			qosFlag("0 (live only), 1 (at least once) or 2 (exactly once)"),
 		),
 		Action: p.sub,
