@@ -130,6 +130,23 @@ func TestReadFileNamesTheFile(t *testing.T) {
 	}
 }
 
+// TestReadme: the example that the README shows is one.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, found := strings.Cut(example, "```")
+	if !found {
+		t.Fatal("there is no example")
+	}
+	c := read(t, example)
+	if err := c.Check(); err != nil || !c.Default.Off || len(c.Namespaces) == 0 {
+		t.Errorf("%v: %+v", err, c)
+	}
+}
+
 func TestShowCanBeReadAgain(t *testing.T) {
 	c := read(t, "default: off\nnamespaces: {chat: {max_age: 30d, max_bytes: 1GiB, publish: own}}\nlimits: {ping_interval: 1m}\n")
 	for _, off := range []bool{true, false} {
