@@ -26,6 +26,8 @@ var (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A report into a pipe that was closed is an error like others: what was started must still be ended.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	p := &program{out: os.Stdout, log: os.Stderr}
 	err := p.app().RunContext(ctx, os.Args)
 	stop()
