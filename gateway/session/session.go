@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ func (s *Session) Receive(text bool, payload []byte) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
 	r.decoder.Reset(payload)
-	for {
+	for !s.isClosed() {
 		err := r.decoder.Next(&r.command)
 		var refused *wire.Error
 		switch {
@@ -121,15 +122,12 @@ func (s *Session) Receive(text bool, payload []byte) {
 		case errors.Is(err, io.EOF):
 			return
 		case errors.As(err, &refused):
-			s.fail(r.command.ID, refused)
+			s.unreadable(r.command.ID, refused)
 		case r.command.ID != 0: // what follows cannot be read, but it is known who asked
-			s.fail(r.command.ID, wire.BadRequest.With(err.Error()))
+			s.unreadable(r.command.ID, wire.BadRequest.With(err.Error()))
 			return
 		default:
 			s.conn.Close(wire.BadRequest, clip(err.Error()))
-			return
-		}
-		if s.isClosed() {
 			return
 		}
 	}
@@ -146,9 +144,9 @@ func (s *Session) unreadable(id uint64, e *wire.Error) {
 	}
 }
 
-// clip cuts a text to what a close frame carries (RFC 6455, 5.5: 125 bytes with the code).
+// clip cuts a text to what a close frame carries (RFC 6455, 5.5: 125 bytes with the code; 5.5.1: UTF-8).
 func clip(reason string) string {
-	return reason[:min(len(reason), 123)]
+	return strings.ToValidUTF8(reason[:min(len(reason), 123)], "")
 }
 
 func (s *Session) handle(c *wire.Command) {
@@ -203,6 +201,10 @@ func (s *Session) allow(grant *auth.Grant, op auth.Op, channel string) *wire.Err
 func (s *Session) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.beginLocked()
+}
+
+func (s *Session) beginLocked() {
 	if s.inFlight++; s.inFlight == s.opt.MaxInFlight {
 		s.conn.SetReading(false) // with the lock held, so that it cannot come behind the end of the last
 	}

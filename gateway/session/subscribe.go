@@ -12,7 +12,7 @@ func (s *Session) subscribe(id uint64, grant *auth.Grant, c wire.Subscribe) {
 		s.fail(id, err)
 		return
 	}
-	sub := &subscription{channel: c.Channel, qos: c.QoS, acked: c.Since}
+	sub := &subscription{channel: c.Channel, qos: c.QoS}
 	if err := s.add(sub); err != nil {
 		s.fail(id, err)
 		return
@@ -24,8 +24,11 @@ func (s *Session) subscribe(id uint64, grant *auth.Grant, c wire.Subscribe) {
 	s.opt.Broker.Subscribe(s.conn, c, attached, func(place Subscription, err error) {
 		s.end()
 		if err != nil {
-			s.remove(sub)
+			left := s.remove(sub)
 			s.fail(id, wireError(err))
+			if left != nil {
+				left()
+			}
 			return
 		}
 		s.settle(sub, place)
@@ -49,11 +52,14 @@ func (s *Session) add(sub *subscription) *wire.Error {
 // settle gives a reserved subscription its place at the log, unless it was ended meanwhile.
 func (s *Session) settle(sub *subscription, place Subscription) {
 	s.mu.Lock()
-	ended := sub.ended
+	ended, left := sub.ended, sub.leaving
 	sub.place, sub.epoch = place, place.Epoch()
 	s.mu.Unlock()
 	if ended {
 		place.Cancel()
+		if left != nil {
+			left()
+		}
 		return
 	}
 	place.Drained() // the connection may have drained before it knew this subscription
@@ -68,13 +74,17 @@ func (s *Session) findLocked(channel string) *subscription {
 	return nil
 }
 
-// remove takes a subscription out and returns its place at the log, if it has one yet.
-func (s *Session) remove(sub *subscription) Subscription {
+// remove takes out a subscription that could not be put in place, and returns what answers an unsubscribe that waits for it.
+func (s *Session) remove(sub *subscription) (left func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.removeLocked(sub)
+	return sub.leaving
+}
+
+func (s *Session) removeLocked(sub *subscription) {
 	if i := slices.Index(s.subs, sub); i >= 0 {
 		s.subs = slices.Delete(s.subs, i, i+1)
 	}
 	sub.ended = true
-	return sub.place
 }

@@ -2,18 +2,34 @@ package session
 
 import "github.com/jetwire/jetwire/gateway/wire"
 
+// unsubscribe ends a subscription. If that is still being put in place, the answer waits for it: messages may come until then.
 func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
+	channel := c.Channel
 	s.mu.Lock()
-	sub := s.findLocked(c.Channel)
-	s.mu.Unlock()
+	sub := s.findLocked(channel)
 	if sub == nil {
-		s.fail(id, notSubscribed(c.Channel))
+		s.mu.Unlock()
+		s.fail(id, notSubscribed(channel))
 		return
 	}
-	if place := s.remove(sub); place != nil {
-		place.Cancel()
+	s.removeLocked(sub)
+	place := sub.place
+	if place == nil {
+		s.beginLocked()
+		sub.leaving = func() {
+			s.end()
+			s.unsubscribed(id, channel)
+		}
 	}
-	channel := sub.channel
+	s.mu.Unlock()
+	if place == nil {
+		return
+	}
+	place.Cancel()
+	s.unsubscribed(id, channel)
+}
+
+func (s *Session) unsubscribed(id uint64, channel string) {
 	s.reply(id, func(dst []byte) []byte { return wire.AppendUnsubscribeReply(dst, id, channel) })
 }
 

@@ -1,0 +1,216 @@
+package session
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func withLogger(o *Options) *Options {
+	o.Logger = slog.New(slog.DiscardHandler)
+	return o
+}
+
+func TestAck(t *testing.T) {
+	type step struct{ ack, answer string }
+	ok := func(seq int) string { return fmt.Sprintf(`{"id":1,"ack":{"channel":"chat.a","seq":%d}}`, seq) }
+	refused := func(code wire.Code) string { return fmt.Sprintf(`{"id":1,"error":{"code":%q,…`, code) }
+	for name, c := range map[string]struct {
+		subscribe string // fields
+		then      func(*place)
+		steps     []step
+	}{
+		"forwards":                {``, nil, []step{{`"seq":3`, ok(3)}, {`"seq":3`, ok(3)}, {`"seq":7,"epoch":"e1"`, ok(7)}}},
+		"backwards":               {``, nil, []step{{`"seq":5`, ok(5)}, {`"seq":4`, refused(wire.AckOutOfRange)}, {`"seq":5`, ok(5)}}},
+		"beyond":                  {``, nil, []step{{`"seq":8`, refused(wire.AckOutOfRange)}, {`"seq":7`, ok(7)}}},
+		"refused changes nothing": {``, nil, []step{{`"seq":8`, refused(wire.AckOutOfRange)}, {`"seq":1`, ok(1)}}},
+		"another epoch":           {``, nil, []step{{`"seq":1,"epoch":"e0"`, refused(wire.WrongEpoch)}}},
+		"QoS 0":                   {`,"qos":0`, nil, []step{{`"seq":1`, refused(wire.BadRequest)}}},
+		"made anew meanwhile": {``, func(p *place) { p.pos, p.epoch = 2, "e2" },
+			[]step{{`"seq":2,"epoch":"e1"`, refused(wire.WrongEpoch)}, {`"seq":3`, refused(wire.AckOutOfRange)}, {`"seq":2`, ok(2)}}},
+		// The position was another epoch's: the first ack of the present one was refused as behind it.
+		"resumed from another epoch": {`,"since":100,"epoch":"e0"`, nil, []step{{`"seq":5`, ok(5)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := connected(t, "alice")
+			n.receive(`{"subscribe":{"channel":"chat.a"` + c.subscribe + `}}`)
+			n.p.take()
+			if c.then != nil {
+				c.then(n.b.places[0])
+			}
+			for _, s := range c.steps {
+				n.receive(`{"id":1,"ack":{"channel":"chat.a",` + s.ack + `}}`)
+				n.want(s.answer)
+			}
+		})
+	}
+	n := connected(t, "alice")
+	n.receive(`{"id":1,"ack":{"channel":"chat.a","seq":1}}`)
+	n.want(refused(wire.NotSubscribed))
+	n.b.held = true
+	n.receive(`{"id":1,"subscribe":{"channel":"chat.a"}}{"id":1,"ack":{"channel":"chat.a","seq":1}}`)
+	n.want(refused(wire.NotSubscribed))
+	n.b.release()
+}
+
+func TestTokenExpiresInMidLife(t *testing.T) {
+	n := connected(t, "brief")
+	n.receive(`{"subscribe":{"channel":"chat.a"}}`)
+	n.p.take()
+	n.s.Beat()
+	n.want()
+	n.now = began.Add(time.Hour)
+	for _, c := range []string{`"subscribe":{"channel":"chat.b"}`, `"publish":{"channel":"chat.a","data":1}`, `"history":{"channel":"chat.a"}`} {
+		n.receive(`{"id":1,` + c + `}`)
+		n.want(`{"id":1,"error":{"code":"expired_token",…`)
+	}
+	// What needs no permission goes on, and so does the subscription.
+	n.receive(`{"id":1,"ack":{"channel":"chat.a","seq":7}}{"id":2,"ping":{}}`)
+	n.want(`{"id":1,"ack":{"channel":"chat.a","seq":7}}`, `{"id":2,"ping":{}}`)
+	n.wantClosed(0)
+	n.s.Beat()
+	n.want(`{"expired":{"grace":25}}`)
+	n.wantClosed(0)
+	n.s.Beat()
+	n.want()
+	n.wantClosed(wire.ExpiredToken)
+}
+
+func TestBeatBeforeConnect(t *testing.T) {
+	n := newBench(t)
+	n.s.Beat()
+	n.want()
+	n.wantClosed(0)
+}
+
+func TestDrain(t *testing.T) {
+	n := connected(t, "alice")
+	n.s.Drain(1500 * time.Millisecond)
+	n.want(`{"reconnect":{"after":1.5,"reason":"draining"}}`)
+	n.wantClosed(wire.Draining)
+}
+
+func TestDrainedAndClosedReachSubscriptions(t *testing.T) {
+	n := connected(t, "alice")
+	n.receive(`{"subscribe":{"channel":"chat.a"}}{"subscribe":{"channel":"chat.b"}}`)
+	n.b.held = true
+	n.receive(`{"subscribe":{"channel":"chat.c"}}`) // not in place yet
+	n.s.Drained()
+	a := n.b.places[0]
+	if a.drained != 2 { // once when it came: the connection may have drained before
+		t.Errorf("told %d times", a.drained)
+	}
+	n.s.Closed()
+	n.b.release()
+	for _, p := range n.b.places {
+		if !p.canceled {
+			t.Errorf("%s goes on after the end", p.channel)
+		}
+	}
+	if len(n.b.places) != 3 {
+		t.Error(len(n.b.places))
+	}
+	n.s.Closed()
+	n.s.Drained()
+}
+
+func TestCommandsBehindTheEnd(t *testing.T) {
+	n := connected(t, "alice")
+	n.s.Closed()
+	n.receive(`{"id":1,"subscribe":{"channel":"chat.a"}}{"id":2,"subscribe":{"channel":"chat.b"}}`)
+	for _, p := range n.b.places {
+		if !p.canceled {
+			t.Errorf("%s goes on after the end", p.channel)
+		}
+	}
+}
+
+// What is unsubscribed while it is being put in place is answered behind it, and nothing comes behind that answer.
+func TestUnsubscribeBeforeInPlace(t *testing.T) {
+	n := connected(t, "alice")
+	n.b.held = true
+	n.receive(`{"id":1,"subscribe":{"channel":"chat.a"}}{"id":2,"unsubscribe":{"channel":"chat.a"}}{"id":3,"unsubscribe":{"channel":"chat.a"}}{"id":4,"subscribe":{"channel":"chat.a"}}`)
+	n.want(`{"id":3,"error":{"code":"not_subscribed",…`)
+	n.b.release()
+	n.want(`{"id":1,"subscribe":{…`, message, `{"id":2,"unsubscribe":{"channel":"chat.a"}}`, `{"id":4,"subscribe":{…`, message)
+	if first, second := n.b.places[0], n.b.places[1]; !first.canceled || second.canceled {
+		t.Errorf("canceled: %v and %v", first.canceled, second.canceled)
+	}
+	n.b.held, n.b.fails = true, wire.Timeout.Err()
+	n.receive(`{"unsubscribe":{"channel":"chat.a"}}{"id":5,"subscribe":{"channel":"chat.a"}}{"id":6,"unsubscribe":{"channel":"chat.a"}}`)
+	n.b.release()
+	n.want(`{"id":5,"error":{"code":"timeout",…`, `{"id":6,"unsubscribe":{"channel":"chat.a"}}`)
+	if n.s.inFlight != 0 || n.p.isPaused() {
+		t.Errorf("%d in flight, paused %v", n.s.inFlight, n.p.isPaused())
+	}
+}
+
+func TestInFlightLimitPausesReading(t *testing.T) {
+	n := connected(t, "alice")
+	n.b.held = true
+	publish := func(id int) string { return fmt.Sprintf(`{"id":%d,"publish":{"channel":"chat.a","data":1}}`, id) }
+	for id := 1; id < 4; id++ {
+		n.receive(publish(id))
+	}
+	if n.p.isPaused() {
+		t.Fatal("paused too early")
+	}
+	n.receive(publish(4) + publish(5)) // what was read already is still done
+	if !n.p.isPaused() {
+		t.Fatal("not paused")
+	}
+	n.b.waiting[0]()
+	if !n.p.isPaused() {
+		t.Fatal("not paused with as many as may wait")
+	}
+	n.b.waiting[1]()
+	if n.p.isPaused() {
+		t.Fatal("still paused")
+	}
+	n.b.waiting = n.b.waiting[2:]
+	n.b.release()
+	if sent := n.p.take(); len(sent) != 5 {
+		t.Errorf("%q", sent)
+	}
+}
+
+// Pausing and resuming once met in the wrong order: reading stopped for ever with nothing in flight.
+func TestReadingGoesOn(t *testing.T) {
+	n := connected(t, "alice")
+	for range 2000 {
+		n.b.held = true
+		n.receive(strings.Repeat(`{"publish":{"channel":"chat.a","data":1}}`, 3))
+		var wg sync.WaitGroup
+		for _, answer := range n.b.waiting {
+			wg.Go(answer)
+		}
+		n.b.waiting = nil
+		n.receive(`{"publish":{"channel":"chat.a","data":1}}`)
+		wg.Go(n.b.release)
+		wg.Wait()
+		if n.p.isPaused() || n.s.inFlight != 0 {
+			t.Fatalf("paused %v with %d in flight", n.p.isPaused(), n.s.inFlight)
+		}
+	}
+}
+
+func TestCloseReasonFits(t *testing.T) {
+	if got := clip(strings.Repeat("é", 100)); len(got) != 122 || !strings.HasSuffix(got, "é") {
+		t.Errorf("%d bytes, %q", len(got), got)
+	}
+	n := connected(t, "alice")
+	n.receive(strings.Repeat("x", 500))
+	n.wantClosed(wire.BadRequest)
+	if len(n.p.reason) > 123 {
+		t.Errorf("%d bytes", len(n.p.reason))
+	}
+}
