@@ -22,6 +22,7 @@ type peer struct {
 	reason      string
 	established bool
 	paused      bool
+	pausing     func() // called before reading is paused
 }
 
 func (p *peer) Send(payload []byte) {
@@ -40,8 +41,15 @@ func (p *peer) Close(code wire.Code, reason string) {
 	}
 }
 
-func (p *peer) Establish()         { p.mu.Lock(); p.established = true; p.mu.Unlock() }
-func (p *peer) SetReading(on bool) { p.mu.Lock(); p.paused = !on; p.mu.Unlock() }
+func (p *peer) Establish() { p.mu.Lock(); p.established = true; p.mu.Unlock() }
+func (p *peer) SetReading(on bool) {
+	if p.pausing != nil && !on {
+		p.pausing()
+	}
+	p.mu.Lock()
+	p.paused = !on
+	p.mu.Unlock()
+}
 
 func (p *peer) closed() wire.Code {
 	p.mu.Lock()
