@@ -45,7 +45,8 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 func exitCode(err error) int {
 	var usage *usageError
 	var answer *wire.Error
-	var network net.Error
+	var network *net.OpError // not net.Error: that is also what a full disk gives (syscall.Errno)
+	var name *net.DNSError
 	switch {
 	case err == nil:
 		return exitOK
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 	case errors.As(err, &answer):
 		return answerCode(answer.Code)
 	case errors.Is(err, client.ErrNotConnected), errors.Is(err, client.ErrOutcomeUnknown), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, streams.ErrUnavailable), errors.Is(err, streams.ErrTimeout), errors.As(err, &network):
+		errors.Is(err, streams.ErrUnavailable), errors.Is(err, streams.ErrTimeout), errors.As(err, &network), errors.As(err, &name):
 		return exitUnavailable
 	}
 	return exitFailure

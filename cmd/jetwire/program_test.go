@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,6 +279,7 @@ func TestExitCodes(t *testing.T) {
 		{fmt.Errorf("%w: %w", client.ErrOutcomeUnknown, context.DeadlineExceeded), 4},
 		{context.DeadlineExceeded, 4},
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, 4},
+		{&os.PathError{Op: "write", Err: syscall.ENOSPC}, 1},
 		{errInterrupted, 130},
 		{errors.Join(errInterrupted, errors.New("x")), 130},
 	} {

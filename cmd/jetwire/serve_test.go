@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -213,6 +214,37 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestInterruptedAndFailedOutput(t *testing.T) {
+	dir := t.TempDir()
+	_, a := serve(t, dir)
+	pub := start(t, dir, "pub", "chat.lobby", "-", "--url", a.URL) // waits for standard input
+	fmt.Fprintln(pub.in, "1")
+	pub.wait("1", func() bool { return len(pub.out.lines()) == 1 })
+	if code := interrupt(pub); code != exitInterrupted {
+		t.Errorf("pub: %d", code)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full")
+	}
+	defer full.Close()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"history chat.lobby", "sub chat.lobby --since 0", "token --user x"} {
+		args := append(strings.Fields(line), "--data", dir)
+		if !strings.HasPrefix(line, "token") {
+			args = append(args, "--url", a.URL)
+		}
+		cmd := exec.Command(path, args...)
+		cmd.Stdout = full
+		if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != exitFailure {
+			t.Errorf("%s on a full disk: %v", line, err)
+		}
+	}
+}
+
 func TestDataDirectoryIsLocked(t *testing.T) {
 	dir := t.TempDir()
 	first, _ := serve(t, dir)
@@ -319,7 +351,7 @@ func TestHTTP(t *testing.T) {
 		}
 		body, err := io.ReadAll(r.Body)
 		r.Body.Close()
-		if err != nil || r.StatusCode != 200 || !strings.Contains(string(body), says) {
+		if err != nil || r.StatusCode != http.StatusOK || !strings.Contains(string(body), says) {
 			t.Errorf("/%s: %s, %v", path, r.Status, err)
 		}
 	}

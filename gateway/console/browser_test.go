@@ -15,6 +15,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
@@ -25,6 +26,8 @@ import (
 )
 
 var secret = []byte("0123456789abcdef0123456789abcdef")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // site is a gateway with the page, whose address outlives it.
 type site struct {
