@@ -11,12 +11,18 @@ import (
 	"time"
 )
 
+// httpWriteTimeout is how long a response may take. Like the time to read a request (a HandshakeTimeout), a handler that
+// needs longer extends it with an http.ResponseController.
+const httpWriteTimeout = time.Minute
+
 // startHTTP serves the connections that turn out to be plain HTTP.
 func (s *Server) startHTTP() {
 	s.httpConns = &httpListener{conns: make(chan net.Conn), done: s.ctx.Done()}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
 		ReadHeaderTimeout: s.opt.HandshakeTimeout,
+		ReadTimeout:       s.opt.HandshakeTimeout,
+		WriteTimeout:      httpWriteTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    s.opt.HandshakeBytes,
 		ErrorLog:          slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug),
@@ -97,6 +103,9 @@ type replayConn struct {
 	net.Conn
 	early []byte
 }
+
+// NetConn is the connection underneath.
+func (c *replayConn) NetConn() net.Conn { return c.Conn }
 
 func (c *replayConn) Read(p []byte) (int, error) {
 	if len(c.early) == 0 {
