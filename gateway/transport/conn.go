@@ -50,6 +50,8 @@ type link interface {
 	end()
 	// finish does the same once what was written has left.
 	finish()
+	// taking says whether the peer's system has yet to acknowledge something, but acknowledged some since the last call.
+	taking() bool
 }
 
 type state uint8
@@ -90,7 +92,7 @@ func (c *Conn) Establish() {
 func (c *Conn) Send(frame []byte) {
 	c.mu.Lock()
 	flush := c.pushLocked(frame) && !c.reading
-	if c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.pause&pauseOverflow == 0 {
+	if c.state == open && c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.pause&pauseOverflow == 0 {
 		c.pause |= pauseOverflow
 		c.wantLocked()
 	}
@@ -264,10 +266,12 @@ func (c *Conn) emptyLocked() (drained bool) {
 }
 
 // beat is called when c's time on the wheel has come. What it queues is flushed by the caller, who also calls the
-// Receiver's Beat if it reports true.
+// Receiver's Beat if it reports true. A peer that is behind with reading is alive while it takes what was sent: its pong
+// comes when it has read as far as the ping.
 func (c *Conn) beat() (settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	taking := c.state == open && c.link.taking()
 	switch {
 	case c.state == closed:
 		return false
@@ -277,7 +281,7 @@ func (c *Conn) beat() (settled bool) {
 		}
 		c.endLocked()
 		return false
-	case c.blocked && !c.progress:
+	case c.blocked && !c.progress && !taking:
 		c.code = wire.SlowConsumer
 		c.endLocked()
 		return false
@@ -286,6 +290,7 @@ func (c *Conn) beat() (settled bool) {
 		return false
 	case c.heard.Swap(false), c.pause != 0:
 		c.pinged = false
+	case c.pinged && taking:
 	case c.pinged:
 		c.closeLocked(wire.Stale, wire.Stale.String())
 		return false

@@ -50,11 +50,12 @@ func (c *Conn) input(p []byte, s *scratch) outcome {
 }
 
 func (c *Conn) handshake(p []byte) outcome {
-	if len(c.early) > 0 {
+	seen := len(c.early)
+	if seen > 0 {
 		c.early = append(c.early, p...)
 		p = c.early
 	}
-	st, n, response, _, err := c.group.srv.handshake.Parse(p)
+	st, n, response, _, err := c.group.srv.handshake.Resume(p, seen)
 	switch st {
 	case wsock.More:
 		if len(c.early) == 0 {
@@ -69,24 +70,37 @@ func (c *Conn) handshake(p []byte) outcome {
 	case wsock.Refused:
 		c.group.srv.refusedHandshakes.Add(1)
 		c.group.opt.Logger.Debug("handshake refused", "remote", c.addr, "error", err)
-		c.mu.Lock()
-		c.state = open // so that the response is queued
-		c.pushLocked(response)
-		c.state = closing
-		c.group.wheel.set(c, closeTimeout)
-		c.mu.Unlock()
+		if c.answer(response) {
+			c.mu.Lock()
+			if c.state == open {
+				c.state = closing
+				c.group.wheel.set(c, closeTimeout)
+			}
+			c.mu.Unlock()
+		}
 		return goOn
 	}
 	c.early = nil
-	c.mu.Lock()
-	c.state = open
-	c.pushLocked(response)
-	c.mu.Unlock()
+	if !c.answer(response) {
+		return goOn
+	}
 	c.recv = c.group.opt.Open(c)
 	if rest := p[n:]; len(rest) > 0 {
 		c.feed(rest)
 	}
 	return goOn
+}
+
+// answer sends the response of a handshake, unless its time was up.
+func (c *Conn) answer(response []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != opening {
+		return false
+	}
+	c.state = open
+	c.pushLocked(response)
+	return true
 }
 
 func (c *Conn) feed(p []byte) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,7 @@ type fdConn struct {
 	slot  uint32
 	gen   uint32
 	armed poll.Events // guarded by Conn.mu
+	acked uint32      // what taking found last; guarded by Conn.mu
 }
 
 const readBuffer = 64 << 10
@@ -307,3 +309,22 @@ func (c *fdConn) end() {
 }
 
 func (c *fdConn) finish() { _ = unix.Shutdown(int(c.fd), unix.SHUT_WR) }
+
+func (c *fdConn) taking() bool { return taking(int(c.fd), &c.acked) }
+
+// taking asks the system for link.taking; last keeps the low bits of what it counted.
+func taking(fd int, last *uint32) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return false
+	}
+	before := *last
+	*last = uint32(info.Bytes_acked)
+	return *last != before && (info.Unacked > 0 || info.Notsent_bytes > 0)
+}
+
+// takingRaw is taking for a net.Conn.
+func takingRaw(raw syscall.RawConn, last *uint32) (yes bool) {
+	_ = raw.Control(func(fd uintptr) { yes = taking(int(fd), last) })
+	return yes
+}

@@ -2,7 +2,10 @@
 
 package transport
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 // loop does not exist on this system: every Conn stands on a net.Conn.
 type loop struct{}
@@ -12,5 +15,8 @@ func (*Server) startLoops() error { return nil }
 func (*Server) acceptFDs(net.Listener) error { return net.ErrClosed }
 
 func (*loop) close() {}
+
+// takingRaw cannot tell on this system.
+func takingRaw(syscall.RawConn, *uint32) bool { return false }
 
 func (*loop) appendConns(conns []*Conn) []*Conn { return conns }

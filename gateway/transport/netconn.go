@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -16,8 +17,13 @@ type netLink struct {
 	room chan struct{} // tells the writer to go on; closed by nobody
 	done chan struct{} // closed by the reading goroutine at its end
 
-	input  chan struct{} // tells the reader that input is wanted again
-	wanted bool
+	input chan struct{} // tells the reader that input is wanted again
+
+	// Guarded by Conn.mu.
+	wanted    bool
+	finishing bool            // what waits is written: half-close
+	raw       syscall.RawConn // of the TCP socket; nil until taking has asked, or if there is none
+	acked     uint32
 }
 
 // acceptConns takes what comes to l until it is closed.
@@ -141,6 +147,23 @@ func (l *netLink) drain() {
 		for l.writeHead(scratch) {
 		}
 		c.writable(scratch)
+		if l.isFinishing() {
+			l.closeWrite()
+			return
+		}
+	}
+}
+
+func (l *netLink) isFinishing() bool {
+	l.conn.mu.Lock()
+	defer l.conn.mu.Unlock()
+	return l.finishing
+}
+
+// closeWrite is the writing goroutine's: under TLS it writes, and may block.
+func (l *netLink) closeWrite() {
+	if half, ok := l.nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
 	}
 }
 
@@ -190,11 +213,27 @@ func (l *netLink) end() {
 	poke(l.input)
 }
 
+// finish leaves the work to the writing goroutine.
 func (l *netLink) finish() {
-	_ = l.nc.SetReadDeadline(time.Now().Add(closeTimeout))
-	if half, ok := l.nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
+	l.finishing = true
+	poke(l.room)
+}
+
+func (l *netLink) taking() bool {
+	if l.raw == nil {
+		nc := l.nc
+		for {
+			if outer, ok := nc.(interface{ NetConn() net.Conn }); ok {
+				nc = outer.NetConn()
+				continue
+			}
+			break
+		}
+		if socket, ok := nc.(syscall.Conn); ok {
+			l.raw, _ = socket.SyscallConn()
+		}
 	}
+	return l.raw != nil && takingRaw(l.raw, &l.acked)
 }
 
 func poke(c chan struct{}) {
