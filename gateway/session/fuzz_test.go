@@ -2,6 +2,7 @@ package session
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -105,11 +106,12 @@ func TestConcurrently(t *testing.T) {
 					return
 				default:
 					f()
+					runtime.Gosched()
 				}
 			}
 		})
 	}
-	const rounds = 300
+	const rounds = 50
 	for range rounds {
 		n.receive(`{"id":1,"subscribe":{"channel":"chat.a"}}{"id":2,"publish":{"channel":"chat.a","data":1}}{"id":3,"ack":{"channel":"chat.a","seq":0}}`)
 		n.receive(`{"id":4,"history":{"channel":"chat.a"}}{"id":5,"unsubscribe":{"channel":"chat.a"}}{"id":6,"ping":{}}`)
