@@ -68,6 +68,9 @@ func (t *Target) edge(ctx context.Context) usage {
 	return t.sample(ctx)
 }
 
+// Metrics are the server's series without labels, by name.
+func (t *Target) Metrics(ctx context.Context) (map[string]float64, error) { return t.metrics(ctx) }
+
 func (t *Target) metrics(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.MetricsURL, nil)
 	if err != nil {

@@ -231,4 +231,3 @@ func tell(o *Oracle, ops []op) {
 		}
 	}
 }
-

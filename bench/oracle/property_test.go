@@ -136,7 +136,10 @@ var faults = map[string]func(t *rapid.T, ops []op) ([]op, []Violation){
 		return ops, []Violation{of(Altered, &ops[i])}
 	},
 	"wrong prev": func(t *rapid.T, ops []op) ([]op, []Violation) {
-		i := choose(t, ops, func(i int, p *op) bool { j := follows(ops, i); return p.kind == opDeliver && j > 0 && !isBack(ops, p.reader) })
+		i := choose(t, ops, func(i int, p *op) bool {
+			j := follows(ops, i)
+			return p.kind == opDeliver && j > 0 && !isBack(ops, p.reader)
+		})
 		j := follows(ops, i)
 		ops[j].d.Prev = ops[i].d.Seq - 1
 		return ops, []Violation{of(Misplaced, &ops[j])}
@@ -155,7 +158,9 @@ var faults = map[string]func(t *rapid.T, ops []op) ([]op, []Violation){
 	},
 	"another epoch": func(t *rapid.T, ops []op) ([]op, []Violation) {
 		first := choose(t, ops, func(_ int, p *op) bool { return p.kind == opAck })
-		i := choose(t, ops, func(i int, p *op) bool { return p.kind == opAck && i > first && p.channel == ops[first].channel && p.ack.Duplicate })
+		i := choose(t, ops, func(i int, p *op) bool {
+			return p.kind == opAck && i > first && p.channel == ops[first].channel && p.ack.Duplicate
+		})
 		ops[i].ack.Epoch = "f"
 		return ops, []Violation{{Kind: Misplaced, Channel: ops[i].channel}}
 	},

@@ -121,7 +121,7 @@ func instead(e *entry) string {
 
 // elsewhere is told of a message that has another place already.
 func (l *channelLog) elsewhere(r *Reader, m *message, seq uint64) {
-	l.remove(seq) // what nobody published may stand there
+	l.remove(seq)                                // what nobody published may stand there
 	if e := l.find(m.seq); e != nil && !e.seen { // only an answer says so
 		l.violation(Misanswered, m.seq, m.key, "", "it was acknowledged at %d and delivered at %d", m.seq, seq)
 		l.remove(m.seq)
