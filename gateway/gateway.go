@@ -137,7 +137,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	for g.sockets.Stats().Connections > 0 {
+	for st := g.sockets.Stats(); st.Connections > st.HTTP; st = g.sockets.Stats() {
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -90,7 +90,11 @@ func (l *httpListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // give hands a connection, with the bytes that were read from it, to net/http.
 func (s *Server) give(conn net.Conn, early []byte, addr netip.Addr) {
-	hc := &httpConn{replayConn: replayConn{Conn: conn, early: early}, addr: addr, left: s.left}
+	s.onHTTP.Add(1)
+	hc := &httpConn{replayConn: replayConn{Conn: conn, early: early}, left: func() {
+		s.onHTTP.Add(-1)
+		s.left(addr)
+	}, addr: addr}
 	select {
 	case s.httpConns.conns <- hc:
 	case <-s.ctx.Done():
@@ -120,12 +124,12 @@ func (c *replayConn) Read(p []byte) (int, error) {
 type httpConn struct {
 	replayConn
 	addr netip.Addr
-	left func(netip.Addr)
+	left func()
 	once sync.Once
 }
 
 func (c *httpConn) Close() error {
-	c.once.Do(func() { c.left(c.addr) })
+	c.once.Do(c.left)
 	return c.Conn.Close()
 }
 

@@ -35,6 +35,7 @@ type Server struct {
 	work sync.WaitGroup // writers, loops, the clock, reading goroutines, net/http
 
 	refusedHandshakes, refusedConns, accepted atomic.Uint64
+	onHTTP                                    atomic.Int64  // sockets that net/http has
 	next                                      atomic.Uint32 // group of the next Conn
 
 	stopping  sync.Once // of StopAccepting
@@ -273,9 +274,10 @@ func (c *Conn) gone(toHTTP bool) {
 	c.recv.Closed(c, code)
 }
 
-// Stats are counts since New, but Connections, which is now.
+// Stats are counts since New, but Connections and HTTP, which are now.
 type Stats struct {
-	Connections        int // sockets, HTTP's included
+	Connections        int // sockets in all
+	HTTP               int // those of them that net/http has
 	Accepted           uint64
 	RefusedConnections uint64 // over MaxConns or MaxConnsPerAddr
 	RefusedHandshakes  uint64
@@ -299,7 +301,7 @@ func (s *Server) Stats() Stats {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Connections = s.count
+	st.Connections, st.HTTP = s.count, int(s.onHTTP.Load())
 	for code, n := range s.closes {
 		st.Closes[code] = n
 	}
