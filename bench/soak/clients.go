@@ -17,7 +17,7 @@ const (
 	backoffMin   = 20 * time.Millisecond
 	backoffMax   = 500 * time.Millisecond
 	replyTimeout = 5 * time.Second
-	workers      = 4 // goroutines that publish over one client
+	workers      = 8 // goroutines that publish over one client
 	publishLimit = 60 * time.Second
 	retryLimit   = 30 * time.Second // with publishLimit within the server's dedup window of two minutes
 )
@@ -136,7 +136,7 @@ func (w *worker) publish(ctx context.Context) {
 	w.buf = oracle.AppendBody(w.buf[:0], channel, user, id, size, oracle.Form(w.rng.IntN(int(oracle.Forms))))
 	limit := publishLimit
 	kind := w.rng.IntN(100)
-	impatience := time.Millisecond + rand1(w.rng, 300*time.Millisecond)
+	impatience := time.Millisecond << w.rng.IntN(9)
 	if kind < 4 {
 		limit = impatience
 	}

@@ -57,8 +57,8 @@ func (k *link) accept() {
 	}
 }
 
-// Small buffers make a reader that does not read felt at the server soon.
-const linkBuffer = 16 << 10
+// Small buffers make a reader that does not read felt at the server soon. Smaller ones than a loopback segment (64 KiB) make TCP wait for its timers.
+const linkBuffer = 128 << 10
 
 // carry copies in both directions until one of them ends.
 func (k *link) carry(near net.Conn) {

@@ -59,12 +59,12 @@ func NewPlan(o *Options) []Event {
 	p := &planner{o: &own}
 	p.server()
 	for i := range own.Publishers {
-		p.network(publisherName(i), 3*time.Second, false)
+		p.network(publisherName(i), 3*time.Second, 1500*time.Millisecond, false)
 	}
 	for _, k := range kinds {
 		for i := range k.count(&own) {
 			name := k.name(i)
-			p.network(name, 5*time.Second, k == stalling)
+			p.network(name, 5*time.Second, 6*time.Second, k == stalling)
 			switch k {
 			case stalling:
 				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 2*time.Second)
@@ -101,16 +101,16 @@ func (p *planner) server() {
 	}
 }
 
-// network draws what happens to one client's connection, about every so often.
-func (p *planner) network(name string, every time.Duration, slow bool) {
+// network draws what happens to one client's connection, about every so often. Muted for longer than two pings, it is given up by either side.
+func (p *planner) network(name string, every, longest time.Duration, slow bool) {
 	r := newRand(p.o.Seed, "network "+name, 0)
 	for at := p.wait(r, every); at < p.o.Duration; at += p.wait(r, every) {
 		e := Event{At: at, Fault: Cut, Target: name}
 		switch n := r.IntN(10); {
 		case n < 2:
-			e.Fault, e.For = Mute, between(r, 10*time.Millisecond, 6*time.Second)
+			e.Fault, e.For = Mute, between(r, 10*time.Millisecond, longest)
 		case n < 4 || slow && n < 8:
-			e.Fault, e.For = Choke, between(r, 50*time.Millisecond, 5*time.Second)
+			e.Fault, e.For = Choke, between(r, 50*time.Millisecond, longest)
 		}
 		at += e.For
 		p.events = append(p.events, e)

@@ -27,7 +27,7 @@ import (
 const (
 	DefaultDuration   = 60 * time.Second
 	DefaultSettle     = 60 * time.Second
-	DefaultRate       = 1000
+	DefaultRate       = 2000
 	DefaultChannels   = 6
 	DefaultPublishers = 4
 	DefaultSteady     = 3
@@ -36,7 +36,7 @@ const (
 	DefaultPassing    = 2
 	DefaultBrowsing   = 2
 	DefaultKillEvery  = 8 * time.Second
-	DefaultPayload    = 2000
+	DefaultPayload    = 3000
 )
 
 // Server is a server under test, as a process of its own.
@@ -220,12 +220,14 @@ func (r *run) storm(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+const tellEvery = 3 * time.Second
+
 // rest waits until each subscriber has got everything, or nothing comes any more.
 func (r *run) rest(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var last []oracle.Lag
-	moved := time.Now()
+	moved, told := time.Now(), time.Now()
 	for {
 		lags := r.oracle.Behind()
 		if len(lags) == 0 {
@@ -233,6 +235,12 @@ func (r *run) rest(ctx context.Context) error {
 		}
 		if !sameLags(lags, last) {
 			last, moved = lags, time.Now()
+		}
+		if time.Since(told) > tellEvery {
+			told = time.Now()
+			for _, l := range lags[:min(len(lags), 3)] {
+				r.o.Progress(fmt.Sprintf("%s is at %d of %d on %s; %d wait in all", l.Reader, l.At, l.Top, l.Channel, len(lags)))
+			}
 		}
 		if time.Since(moved) > r.o.Settle/3 {
 			for _, l := range lags {

@@ -20,7 +20,7 @@ import (
 var errPromise = errors.New("the server did not keep its promise: see the report")
 
 // What soak tells the server besides where to listen: limits that are reached within a soak's pauses.
-var soakArgs = []string{"--ping-interval", "2s", "--queue-bytes", "64KiB", "--drain-timeout", "3s"}
+var soakArgs = []string{"--ping-interval", "2s", "--queue-bytes", "16KiB", "--drain-timeout", "3s"}
 
 func (p *program) soak() *cli.Command {
 	return &cli.Command{
