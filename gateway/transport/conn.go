@@ -114,6 +114,17 @@ func (c *Conn) Offer(frame []byte) (taken, flush bool) {
 	return true, c.pushLocked(frame) && !c.reading
 }
 
+// Room reports whether no more waits than Offer lets pass; if not, the Receiver's Drained is called once there is room.
+func (c *Conn) Room() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.state == open {
+		c.refused = true
+		return false
+	}
+	return true
+}
+
 // pushLocked queues a frame and reports whether the caller has to flush. Caller must hold mu.
 func (c *Conn) pushLocked(frame []byte) bool {
 	if c.state != open {
@@ -179,6 +190,14 @@ func (c *Conn) Kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.endLocked()
+}
+
+func (c *Conn) endOpening() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == opening {
+		c.endLocked()
+	}
 }
 
 func (c *Conn) endLocked() {

@@ -125,7 +125,8 @@ func (s *Server) cannotAccept(err error) {
 	sleep(s.ctx, 100*time.Millisecond)
 }
 
-// StopAccepting closes the listener; established connections stay. When it returns, nothing is being accepted.
+// StopAccepting closes the listener, and HTTP connections when they have no request to answer; established WebSockets
+// stay. When it returns, nothing is being accepted.
 func (s *Server) StopAccepting() error {
 	s.mu.Lock()
 	l := s.listener
@@ -140,6 +141,7 @@ func (s *Server) StopAccepting() error {
 		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 			s.stopError = err
 		}
+		s.http.SetKeepAlivesEnabled(false)
 	})
 	return s.stopError
 }
@@ -197,7 +199,21 @@ func (s *Server) clock() {
 
 // Each calls f with every established connection.
 func (s *Server) Each(f func(*Conn)) {
-	var conns []*Conn
+	for _, c := range s.sockets() {
+		if c.isSettled() {
+			f(c)
+		}
+	}
+}
+
+// EndOpening ends the connections that have not made their request in full.
+func (s *Server) EndOpening() {
+	for _, c := range s.sockets() {
+		c.endOpening()
+	}
+}
+
+func (s *Server) sockets() (conns []*Conn) {
 	s.mu.Lock()
 	for c := range s.conns {
 		conns = append(conns, c)
@@ -206,11 +222,7 @@ func (s *Server) Each(f func(*Conn)) {
 	for _, l := range s.loops {
 		conns = l.appendConns(conns)
 	}
-	for _, c := range conns {
-		if c.isSettled() {
-			f(c)
-		}
-	}
+	return conns
 }
 
 func (s *Server) nextGroup() int { return int(s.next.Add(1)) % len(s.groups) }
