@@ -14,6 +14,8 @@ import (
 type client struct {
 	conn    *transport.Conn
 	session *session.Session
+	broker  *broker
+	pages   pages
 }
 
 var (
@@ -23,7 +25,7 @@ var (
 )
 
 func (g *Gateway) open(c *transport.Conn) transport.Receiver {
-	cl := &client{conn: c}
+	cl := &client{conn: c, broker: g.broker}
 	cl.session = session.New(&g.sessions, cl)
 	return cl
 }
@@ -31,9 +33,17 @@ func (g *Gateway) open(c *transport.Conn) transport.Receiver {
 func (cl *client) Receive(_ *transport.Conn, text bool, payload []byte) {
 	cl.session.Receive(text, payload)
 }
-func (cl *client) Drained(*transport.Conn)           { cl.session.Drained() }
-func (cl *client) Beat(*transport.Conn)              { cl.session.Beat() }
-func (cl *client) Closed(*transport.Conn, wire.Code) { cl.session.Closed() }
+func (cl *client) Beat(*transport.Conn) { cl.session.Beat() }
+
+func (cl *client) Drained(*transport.Conn) {
+	cl.session.Drained()
+	cl.broker.goOnReading(cl)
+}
+
+func (cl *client) Closed(*transport.Conn, wire.Code) {
+	cl.session.Closed()
+	cl.pages.end()
+}
 
 func (cl *client) Send(payload []byte)                 { cl.conn.Send(textFrame(payload)) }
 func (cl *client) Close(code wire.Code, reason string) { cl.conn.Close(code, reason) }

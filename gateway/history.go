@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
 )
@@ -17,20 +19,98 @@ const (
 	historyTimeout = 15 * time.Second
 )
 
-func (b *broker) History(h wire.History, done func(wire.HistoryReply, error)) {
+// pages are the pages of history that one client has asked for. One is read at a time, and none while its socket is
+// behind, so that what waits for a socket is at most one page more than its queue.
+type pages struct {
+	mu      sync.Mutex
+	waiting []page
+	reading bool
+	ended   bool
+}
+
+type page struct {
+	stream *streams.Stream
+	asked  wire.History
+	done   func(wire.HistoryReply, error)
+}
+
+// next takes the next page if there is one, and room for it; otherwise the reading ends.
+func (p *pages) next(room func() bool) (page, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 || !room() {
+		p.reading = false
+		return page{}, false
+	}
+	first := p.waiting[0]
+	p.waiting[0] = page{}
+	p.waiting = p.waiting[1:]
+	return first, true
+}
+
+// add takes a page in and reports whether the caller has to read.
+func (p *pages) add(one page) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		p.waiting = append(p.waiting, one)
+	}
+	return p.startLocked()
+}
+
+func (p *pages) start() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.startLocked()
+}
+
+func (p *pages) startLocked() bool {
+	if p.reading || len(p.waiting) == 0 {
+		return false
+	}
+	p.reading = true
+	return true
+}
+
+// end drops what waits, with the connection.
+func (p *pages) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting, p.ended = nil, true
+}
+
+func (b *broker) History(c session.Conn, h wire.History, done func(wire.HistoryReply, error)) {
+	cl := c.(*client)
 	b.log.With(h.Channel, func(s *streams.Stream, err error) {
 		if err != nil {
 			done(wire.HistoryReply{}, wireError(err))
 			return
 		}
-		b.work.Go(func() {
-			r, err := b.readHistory(s, h)
-			if err != nil {
-				err = wireError(err)
-			}
-			done(r, err)
-		})
+		if cl.pages.add(page{s, h, done}) {
+			b.work.Go(func() { b.readPages(cl) })
+		}
 	})
+}
+
+// goOnReading reads what had to wait until the client's socket had room.
+func (b *broker) goOnReading(cl *client) {
+	if cl.pages.start() {
+		b.work.Go(func() { b.readPages(cl) })
+	}
+}
+
+func (b *broker) readPages(cl *client) {
+	for {
+		p, ok := cl.pages.next(cl.conn.Room)
+		if !ok {
+			return
+		}
+		r, err := b.readHistory(p.stream, p.asked)
+		if err != nil {
+			err = wireError(err)
+		}
+		p.done(r, err)
+	}
 }
 
 func (b *broker) readHistory(s *streams.Stream, h wire.History) (wire.HistoryReply, error) {
@@ -77,16 +157,17 @@ func planHistory(s *streams.Stream, h wire.History, most int) (plan, error) {
 			return p, wire.BadRequest.With("cursor: not one that this server gave")
 		}
 	} else {
-		p.request = streams.PageRequest{After: h.Since, Until: h.Until, Newest: h.Newest || h.Last > 0}
+		head := s.Head() // so that a walk comes to an end while messages arrive
+		p.request = streams.PageRequest{After: h.Since, Until: head, Newest: h.Newest || h.Last > 0}
+		if h.Until > 0 {
+			p.request.Until = min(h.Until, head)
+		}
 		p.left = h.Last
 		if h.SinceTime > 0 {
 			p.request.Since = time.UnixMilli(h.SinceTime).UnixNano()
 		}
 		if h.Epoch != "" {
 			p.epoch = h.Epoch
-		}
-		if p.request.Until == 0 {
-			p.request.Until = s.Head() // so that a walk comes to an end while messages arrive
 		}
 	}
 	if p.epoch != s.Epoch() {

@@ -11,7 +11,7 @@ func (s *Session) history(id uint64, grant *auth.Grant, c wire.History) {
 		return
 	}
 	s.begin()
-	s.opt.Broker.History(c, func(r wire.HistoryReply, err error) {
+	s.opt.Broker.History(s.conn, c, func(r wire.HistoryReply, err error) {
 		s.end()
 		if err != nil {
 			s.fail(id, wireError(err))

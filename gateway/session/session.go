@@ -38,7 +38,8 @@ type Broker interface {
 	// Subscribe puts a subscription of c's in place. attached is called before its first message may arrive.
 	Subscribe(c Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(Subscription, error))
 	Publish(p Publication, done func(wire.PublishReply, error))
-	History(h wire.History, done func(wire.HistoryReply, error))
+	// History reads a page for c. What c has asked for when its connection ends need not be answered.
+	History(c Conn, h wire.History, done func(wire.HistoryReply, error))
 }
 
 // Subscription is a place at a channel's log.

@@ -162,7 +162,7 @@ func (b *scripted) Publish(p Publication, done func(wire.PublishReply, error)) {
 	})
 }
 
-func (b *scripted) History(h wire.History, done func(wire.HistoryReply, error)) {
+func (b *scripted) History(_ Conn, h wire.History, done func(wire.HistoryReply, error)) {
 	b.mu.Lock()
 	b.asked = append(b.asked, h)
 	b.mu.Unlock()
