@@ -120,31 +120,37 @@ const (
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.once.Do(func() { close(g.draining) })
 	err := g.sockets.StopAccepting()
-	var clients []*client
-	g.sockets.Each(func(c *transport.Conn) {
-		if cl, ok := c.Receiver().(*client); ok {
-			clients = append(clients, cl)
-		}
-	})
 	t := time.NewTicker(drainSpread / drainSteps)
 	defer t.Stop()
-	for some := range slices.Chunk(clients, len(clients)/drainSteps+1) {
-		for i, cl := range some {
-			cl.session.Drain(time.Duration(i) * time.Millisecond)
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
 	for st := g.sockets.Stats(); st.Connections > st.HTTP; st = g.sockets.Stats() {
+		clients := g.clients() // who was still connecting is among them in a later round
+		for some := range slices.Chunk(clients, len(clients)/drainSteps+1) {
+			for i, cl := range some {
+				cl.session.Drain(time.Duration(i) * time.Millisecond)
+			}
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+		}
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			return errors.Join(err, context.Cause(ctx))
 		}
+		g.sockets.EndOpening()
 	}
 	return err
+}
+
+// clients are those that have connected and are not being closed.
+func (g *Gateway) clients() (clients []*client) {
+	g.sockets.Each(func(c *transport.Conn) {
+		if cl, ok := c.Receiver().(*client); ok {
+			clients = append(clients, cl)
+		}
+	})
+	return clients
 }
 
 // Close ends every connection and closes what New opened, in reverse order.
