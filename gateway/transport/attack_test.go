@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
@@ -132,5 +134,40 @@ func TestEndedInHandshakeStaysEnded(t *testing.T) {
 			t.Error("the handshake went on")
 		}
 		<-found
+	})
+}
+
+// greedy answers each message with a hundred large ones.
+type greedy struct{ echo }
+
+func (g *greedy) Receive(c *Conn, _ bool, _ []byte) {
+	c.Establish()
+	frame := wsock.AppendFrame(nil, ws.OpBinary, make([]byte, 100_000))
+	for range 1000 {
+		c.Send(frame)
+		c.mu.Lock()
+		waits := 0
+		if c.out != nil {
+			waits = c.out.bytes
+		}
+		c.mu.Unlock()
+		if waits > mostQueued+2*len(frame) {
+			panic(fmt.Sprintf("%d bytes wait", waits))
+		}
+	}
+}
+
+// What waits for a peer that reads nothing is bounded even within one message.
+func TestMostQueued(t *testing.T) {
+	both(t, func(t *testing.T, o Options) {
+		ended := make(chan wire.Code, 1)
+		o.Open = func(*Conn) Receiver { return &greedy{echo{closed: ended}} }
+		s := serve(t, o)
+		if err := wsutil.WriteClientText(dial(t, s.addr), []byte("more")); err != nil {
+			t.Fatal(err)
+		}
+		if code := <-ended; code != wire.SlowConsumer {
+			t.Errorf("Closed was told %d", code)
+		}
 	})
 }

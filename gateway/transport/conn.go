@@ -87,10 +87,18 @@ func (c *Conn) Establish() {
 	}
 }
 
+// mostQueued is what may wait for one socket in all, but for the last frame.
+const mostQueued = 4 << 20
+
 // Send queues a frame whatever waits already, and sees that it leaves. While more than QueueBytes wait, nothing more is
-// read from this socket, so what a peer can make wait is bounded by what it may ask for at once.
+// read from this socket; what was read already may make more wait, but a peer that asks for more than mostQueued without
+// reading any of it is ended.
 func (c *Conn) Send(frame []byte) {
 	c.mu.Lock()
+	if c.state == open && c.out != nil && c.out.bytes > max(mostQueued, 16*c.group.opt.QueueBytes) {
+		c.code = wire.SlowConsumer
+		c.endLocked()
+	}
 	flush := c.pushLocked(frame) && !c.reading
 	if c.state == open && c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.pause&pauseOverflow == 0 {
 		c.pause |= pauseOverflow

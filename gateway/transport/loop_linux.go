@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -39,6 +40,17 @@ type fdConn struct {
 }
 
 const readBuffer = 64 << 10
+
+// socketsAllowed is how many sockets the descriptor limit allows, so that files can still be opened: a store that cannot
+// open its files fails for good. 0: no limit.
+func socketsAllowed() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
+		return 0
+	}
+	n := int(limit.Cur)
+	return max(n-min(max(n/8, 128), 4096), n/4, 1)
+}
 
 func (s *Server) startLoops() (err error) {
 	s.acceptor, err = poll.New()

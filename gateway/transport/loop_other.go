@@ -16,6 +16,9 @@ func (*Server) acceptFDs(net.Listener) error { return net.ErrClosed }
 
 func (*loop) close() {}
 
+// socketsAllowed does not know the limit on this system.
+func socketsAllowed() int { return 0 }
+
 // takingRaw cannot tell on this system.
 func takingRaw(syscall.RawConn, *uint32) bool { return false }
 

@@ -53,6 +53,9 @@ type Server struct {
 // New makes a Server and starts what it shares between sockets. Close must be called.
 func New(o Options) (*Server, error) {
 	o = o.withDefaults()
+	if o.MaxConns <= 0 {
+		o.MaxConns = socketsAllowed()
+	}
 	s := &Server{
 		opt:     o,
 		limits:  wsock.Limits{MaxMessage: o.MaxMessage, Server: true},

@@ -53,7 +53,7 @@ type Options struct {
 	PingInterval     time.Duration // a connection that was silent for one is pinged, for two it is closed as stale
 	MaxMessage       int           // bytes of a message, fragments joined
 	QueueBytes       int           // bytes that may wait for one socket before Offer refuses
-	MaxConns         int           // sockets in all; 0: only the descriptor limit
+	MaxConns         int           // sockets in all; 0: what the descriptor limit allows, less a reserve for the process
 	MaxConnsPerAddr  int           // sockets of one remote address; 0: no limit
 
 	Logger *slog.Logger
