@@ -6,7 +6,8 @@
 // head again. Reconnect, absence, slowness and repair are the same path.
 //
 // Invariants: a cursor's position only grows within an epoch, and moves when, and only when, its socket took what lies
-// before: a message, or a gap that names what the log no longer has. A page of another epoch than the cursor's is never delivered. What follows the position is delivered by exactly one of the two paths: a cursor becomes live under the lock
+// before: a message, or a gap that names what the log no longer has. A page of another epoch than the cursor's is never
+// delivered. What follows the position is delivered by exactly one of the two paths: a cursor becomes live under the lock
 // that fan-out takes, and only if nothing of its channel beyond its position has passed meanwhile.
 //
 // Locks: shard.mu, then what Sink.Offer takes. run.mu is a leaf.
