@@ -59,6 +59,7 @@ func (l *Log) apply(a *audit) {
 	g := s.gen.Load()
 	switch {
 	case strings.HasSuffix(call, ".MSG.DELETE"):
+		g.shaky.Store(true)
 		var r struct {
 			Seq uint64 `json:"seq"`
 		}

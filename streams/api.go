@@ -36,6 +36,8 @@ type Options struct {
 	IndexBytes     int64         // memory for the indexes of all streams (256 MiB)
 	RingBytes      int64         // memory for the recent messages of each stream (16 MiB)
 	Logger         *slog.Logger  // nil: slog.Default
+
+	holdRebuild <-chan struct{} // for tests: the rebuild of an index begins when it is closed
 }
 
 // Publication is a message to be stored (QoS 1 and 2) or only sent (QoS 0).

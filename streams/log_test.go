@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A run of the property tests takes a third of a second, so there are few unless more are asked for.
+	if f := flag.Lookup("rapid.checks"); f != nil {
+		_ = f.Value.Set("12")
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -3,6 +3,8 @@ package streams
 import (
 	"context"
 	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // PageRequest asks for a part of a channel's past.
@@ -89,33 +91,32 @@ func (p *pager) edge() uint64 {
 
 // beyond answers for a position that the tail has not reached yet, or that never was.
 func (p *pager) beyond(ctx context.Context) (Page, error) {
-	last, err := p.state(ctx)
+	info, err := p.state(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	if p.r.After > last {
+	if last := info.State.LastSeq; p.r.After > last {
 		return Page{}, fmt.Errorf("%w: %d is beyond the end of the stream at %d", ErrWrongEpoch, p.r.After, last)
 	}
 	return Page{Through: p.edge()}, nil
 }
 
-// state asks the log where it begins and ends.
-func (p *pager) state(ctx context.Context) (last uint64, err error) {
+// state asks the log where it begins and ends, and how many messages of the channel it holds.
+func (p *pager) state(ctx context.Context) (*jetstream.StreamInfo, error) {
 	l := p.s.log
 	if !l.reads.up.Load() {
-		return 0, ErrUnavailable
+		return nil, ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	st, err := l.reads.js.Stream(ctx, p.s.name)
+	info, err := l.reads.streamInfo(ctx, p.s.name, p.r.Channel)
 	if err != nil {
-		return 0, streamError(p.s.name, err)
+		return nil, err
 	}
-	info := st.CachedInfo()
 	if !info.Created.Equal(p.g.created) {
 		p.s.suspect(nil)
-		return 0, fmt.Errorf("%w: the stream was made anew", ErrWrongEpoch)
+		return nil, fmt.Errorf("%w: the stream was made anew", ErrWrongEpoch)
 	}
 	p.g.see(info)
-	return info.State.LastSeq, nil
+	return info, nil
 }

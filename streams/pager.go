@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -34,7 +32,11 @@ type pager struct {
 func (p *pager) run(ctx context.Context) (err error) {
 	if p.r.Newest {
 		err = p.descend(ctx)
-		if low := p.r.After + 1; err == nil && !p.page.More && p.complete(low) {
+		low := p.r.After + 1
+		if p.page.More {
+			low = p.page.Through
+		}
+		if err == nil && p.complete(low) {
 			p.front(low)
 		}
 	} else {
@@ -46,11 +48,24 @@ func (p *pager) run(ctx context.Context) (err error) {
 	return err
 }
 
-// complete reports whether the index knows everything from low on.
-func (p *pager) complete(low uint64) bool {
+// floor returns the sequence from which the index knows everything of the channel.
+func (p *pager) floor() uint64 {
 	floor := p.g.index.Floor()
-	return floor <= low || floor <= p.g.first.Load()
+	if floor <= p.g.first.Load() {
+		floor = 1
+	}
+	if p.g.shaky.Load() && p.s.policy.Load().MaxPerChannel > 0 {
+		head := p.g.head.Load()
+		if oldest := p.g.index.After(nil, p.r.Channel, 0, head, 1); len(oldest) > 0 {
+			return max(floor, oldest[0])
+		}
+		return max(floor, head+1)
+	}
+	return floor
 }
+
+// complete reports whether the index knows everything from low on.
+func (p *pager) complete(low uint64) bool { return p.floor() <= low }
 
 // reach waits a short time for the index to become complete from low on, or at least to reach further back than it does.
 func (p *pager) reach(ctx context.Context, low uint64) error {
@@ -118,7 +133,7 @@ func (p *pager) descend(ctx context.Context) error {
 	for top >= low {
 		known := p.complete(low)
 		seqs := p.g.index.Before(nil, p.r.Channel, low-1, top, p.want())
-		floor := p.g.index.Floor()
+		floor := p.floor()
 		if len(seqs) > 0 {
 			if done, err := p.fetch(ctx, seqs); done || err != nil {
 				return err
@@ -135,7 +150,7 @@ func (p *pager) descend(ctx context.Context) error {
 			if err := p.reach(ctx, low); err != nil {
 				return err
 			}
-			if p.g.index.Floor() < floor {
+			if p.floor() < floor {
 				patient = true
 				continue
 			}
@@ -171,7 +186,7 @@ func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error)
 				}
 			}
 		}
-		m := have[i]
+		m, err := have[i], error(nil)
 		if m == nil {
 			m, err = rd.wait(ctx, requests[i])
 			if errors.Is(err, errGone) {
@@ -255,7 +270,7 @@ func (p *pager) front(from uint64) {
 		to = max(to, first-1)
 	}
 	limit := p.s.policy.Load().MaxPerChannel
-	oldest := x.After(nil, ch, 0, p.until, 1)
+	oldest := x.After(nil, ch, 0, p.g.head.Load(), 1)
 	if limit > 0 && from <= blind && len(oldest) > 0 && oldest[0] > from &&
 		int64(len(x.Before(nil, ch, 0, p.g.head.Load(), int(limit)))) >= limit {
 		to = max(to, oldest[0]-1)
@@ -285,7 +300,7 @@ func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
 	if err := p.frontSlow(ctx, next); err != nil {
 		return 0, err
 	}
-	floor := p.g.index.Floor()
+	floor := p.floor()
 	b := batchRequest{Seq: next, Next: p.r.Channel, Batch: min(p.want(), slowBatch)}
 	if p.r.Since > 0 && !p.sought {
 		p.sought = true
@@ -300,6 +315,8 @@ func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
 		switch {
 		case m.Seq < next:
 			continue
+		case m.Seq >= floor: // from here on the index also knows what is missing
+			return floor, nil
 		case m.Seq > p.until:
 			p.page.Through = p.edge()
 			return 0, nil
@@ -358,27 +375,18 @@ func (p *pager) descendSlow(ctx context.Context, low, top uint64) (full bool, er
 
 // frontSlow finds what has left the log from the sequence from on, by asking the log.
 func (p *pager) frontSlow(ctx context.Context, from uint64) error {
-	if _, err := p.state(ctx); err != nil {
-		return err
+	info, err := p.state(ctx)
+	if err != nil || info.State.Msgs == info.State.LastSeq {
+		return err // nothing has ever left it
+	}
+	if dropped := p.g.index.Dropped(p.r.Channel); dropped >= from {
+		p.losing(from, dropped)
 	}
 	if first := p.g.first.Load(); first > from && !p.beforeSince(p.g.firstTime.Load()) {
 		p.losing(from, first-1)
 	}
 	limit := p.s.policy.Load().MaxPerChannel
-	if limit <= 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	st, err := p.s.log.reads.js.Stream(ctx, p.s.name)
-	if err != nil {
-		return streamError(p.s.name, err)
-	}
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(p.r.Channel))
-	if err != nil {
-		return streamError(p.s.name, err)
-	}
-	if info.State.Subjects[p.r.Channel] < uint64(limit) {
+	if limit <= 0 || info.State.Subjects[p.r.Channel] < uint64(limit) {
 		return nil
 	}
 	oldest, err := p.s.log.rd.batch(ctx, p.s, batchRequest{Seq: 1, Next: p.r.Channel, Batch: 1})

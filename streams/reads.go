@@ -226,6 +226,7 @@ func (r *reader) gone(ctx context.Context, s *Stream, g *generation, channel str
 		return nil, ErrWrongEpoch
 	}
 	r.missing.Add(1)
+	g.shaky.Store(true)
 	g.index.Remove(channel, seq)
 	return nil, errGone
 }

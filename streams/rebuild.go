@@ -23,6 +23,12 @@ const (
 // ctx ends.
 func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 	defer g.joined(true)
+	if hold := s.log.opts.holdRebuild; hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+	}
 	total := to - min(to, g.first.Load())
 	span := uint64(windowMessages)
 	for pause := retryLeast; ctx.Err() == nil; {

@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ const (
 	silence      = 5 * heartbeat / 2 // without a sign of life the tail is made again
 	retryLeast   = 50 * time.Millisecond
 	retryMost    = 2 * time.Second
+	deleteGrace  = 250 * time.Millisecond
 	idleConsumer = 10 * time.Second // after which the server forgets a consumer of ours that nobody listens to
 )
 
@@ -59,16 +61,19 @@ type generation struct {
 	// Fixed after construction.
 	epoch   string
 	created time.Time
-	born    uint64 // the head when it began
+	born    uint64 // what was stored up to here may have left the log before it began
 	index   *index.Index
 	ring    ring
 	cancel  context.CancelFunc // of the rebuild
 
 	head atomic.Uint64 // see Stream.Head
 	// hole: the tail was not shown everything up to here, because some had been deleted by then.
-	hole      atomic.Uint64
+	hole atomic.Uint64
+	// shaky: single messages have been deleted. Where the policy limits messages per channel the index, which hears of it late or never,
+	// may then have let older ones go that the log still holds.
+	shaky     atomic.Bool
 	first     atomic.Uint64 // the log's first sequence when it was last asked
-	firstTime atomic.Int64  // and that message's time
+	firstTime atomic.Int64  // and that message's time, the highest if there is none
 
 	rebuild struct {
 		mu    sync.Mutex
@@ -121,6 +126,9 @@ func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, 
 func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 	last := info.State.LastSeq
 	g := &generation{epoch: epochOf(info.Created), created: info.Created, index: index.New(s.budget), born: last}
+	if info.State.Msgs == last {
+		g.born = 0 // nothing has ever left this log
+	}
 	g.ring.max = s.log.opts.RingBytes
 	g.index.SetMaxPerChannel(s.policy.Load().MaxPerChannel)
 	g.index.Reset(last + 1)
@@ -141,13 +149,17 @@ func epochOf(created time.Time) string { return strconv.FormatInt(created.UnixNa
 
 // see takes note of where the log begins.
 func (g *generation) see(info *jetstream.StreamInfo) {
-	first := max(info.State.FirstSeq, 1)
+	first, at := max(info.State.FirstSeq, 1), info.State.FirstTime.UnixNano()
 	if info.State.Msgs == 0 {
-		first = info.State.LastSeq + 1
+		first, at = info.State.LastSeq+1, math.MaxInt64
 	}
-	if first > g.first.Load() {
-		g.first.Store(first)
-		g.firstTime.Store(info.State.FirstTime.UnixNano())
+	was := g.first.Load()
+	if first < was {
+		return
+	}
+	g.firstTime.Store(at) // before first, which is read before it
+	g.first.Store(first)
+	if first > was {
 		g.index.Trim(first)
 		g.ring.trim(first)
 	}
@@ -231,6 +243,14 @@ func (s *Stream) check() error {
 	g := s.gen.Load()
 	head := g.head.Load() // before the question: the answer may be older than what the tail brings meanwhile
 	st, err := s.log.feed.js.Stream(ctx, s.name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		// The server forgets a stream's name before it removes the stream's files, and a stream that is made in between finds them.
+		select {
+		case <-time.After(deleteGrace):
+		case <-ctx.Done():
+		}
+		st, err = s.log.feed.js.Stream(ctx, s.name)
+	}
 	var info *jetstream.StreamInfo
 	switch {
 	case err == nil:

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -171,6 +172,29 @@ func storageOf(c jetstream.StreamConfig) Storage {
 		return Memory
 	}
 	return File
+}
+
+// streamInfo asks for a stream's state, and for how many messages it holds on one subject, in one request.
+func (c *link) streamInfo(ctx context.Context, name, subject string) (*jetstream.StreamInfo, error) {
+	request, err := json.Marshal(map[string]string{"subjects_filter": subject})
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+name, request)
+	if err != nil {
+		return nil, streamError(name, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		jetstream.StreamInfo
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return nil, streamError(name, err)
+	}
+	if answer.Error != nil {
+		return nil, streamError(name, answer.Error)
+	}
+	return &answer.StreamInfo, nil
 }
 
 // effective is the policy that a stream's configuration amounts to.
