@@ -41,8 +41,8 @@ type fdConn struct {
 
 const readBuffer = 64 << 10
 
-// socketsAllowed is how many sockets the descriptor limit allows, so that files can still be opened: a store that cannot
-// open its files fails for good. 0: no limit.
+// socketsAllowed is how many sockets the descriptor limit allows, less what the process itself may have to open: its
+// store's files, connections to NATS, HTTP. 0: no limit.
 func socketsAllowed() int {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
