@@ -122,7 +122,7 @@ func TestDrain(t *testing.T) {
 		defer func() { _ = kept.Close() }()
 		_, _ = io.WriteString(kept, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		keptReader := bufio.NewReader(kept)
-		if resp, err := http.ReadResponse(keptReader, nil); err != nil || resp.StatusCode != 200 {
+		if resp, err := http.ReadResponse(keptReader, nil); err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatal(err)
 		} else if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 			t.Fatal(err)

@@ -46,12 +46,6 @@ func (r *recorder) Offer(frame []byte) (taken, flush bool) {
 	return true, true
 }
 
-func (r *recorder) setRoom(n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.room = n
-}
-
 func (r *recorder) seqs() (seqs []uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -108,11 +108,10 @@ type oracle struct {
 	// Guarded by the sink's mu.
 	epoch   string // of the position
 	pos     uint64
-	live    int    // number of the last message at QoS 0
-	beyond  bool   // it was asked for behind the end of the log: a gap is due although the epoch is the same
-	early   bool   // it was asked for between the change of the epoch and Reset, which may tell of it once more
-	attachs int    // calls of attached
-	resumes string // the epoch that it named
+	live    int  // number of the last message at QoS 0
+	beyond  bool // it was asked for behind the end of the log: a gap is due although the epoch is the same
+	early   bool // it was asked for between the change of the epoch and Reset, which may tell of it once more
+	attachs int  // calls of attached
 }
 
 func (o *oracle) String() string {
