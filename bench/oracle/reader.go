@@ -214,6 +214,13 @@ func (r *Reader) Leave() {
 	r.finish()
 }
 
+// Missing is how many messages it has passed without having got them, as far as that is known.
+func (r *Reader) Missing() int {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	return len(r.missing)
+}
+
 // End ends a walk that says it has read all. It must not be called for one that was broken off: that is Leave.
 func (r *Reader) End() {
 	r.l.mu.Lock()
@@ -258,17 +265,21 @@ func (r *Reader) passed(seq uint64) bool {
 }
 
 func (r *Reader) lost(e entry) Violation {
-	what := "the reader passed it (it is at %d) without having got it"
-	if r.done {
-		what = "the reader ended (at %d) without having got it"
+	switch {
+	case r.to != 0 && r.back:
+		return r.violation(e, fmt.Sprintf("a walk from %d down to %d did not bring it", r.to, r.from+1))
+	case r.to != 0:
+		return r.violation(e, fmt.Sprintf("a walk from %d up to %d did not bring it", r.from+1, r.to))
+	case r.done:
+		return r.violation(e, fmt.Sprintf("the reader left at %d without having got it", r.pos))
 	}
-	return r.violation(e, what)
+	return r.violation(e, fmt.Sprintf("the reader passed it (it is at %d) without having got it", r.pos))
 }
 
 func (r *Reader) never(e entry) Violation {
-	return r.violation(e, "the reader never got that far: it is at %d")
+	return r.violation(e, fmt.Sprintf("the reader never got that far: it is at %d", r.pos))
 }
 
 func (r *Reader) violation(e entry, what string) Violation {
-	return Violation{Lost, r.l.name, e.seq, e.name.from, e.name.id, r.name, fmt.Sprintf(what, r.pos)}
+	return Violation{Lost, r.l.name, e.seq, e.name.from, e.name.id, r.name, what}
 }

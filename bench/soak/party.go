@@ -204,6 +204,7 @@ func (r *run) walk(ctx context.Context, c *client.Client, name string, h *client
 	ctx, cancel := context.WithTimeout(ctx, r.o.Settle)
 	defer cancel()
 	h.Newest = back
+	began := time.Now()
 	reader := r.oracle.Walk(name, h.Channel, h.Since, h.Until, back)
 	for m, err := range c.HistoryAll(ctx, *h) {
 		var lost *client.LostError
@@ -218,6 +219,9 @@ func (r *run) walk(ctx context.Context, c *client.Client, name string, h *client
 		}
 	}
 	reader.End()
+	if n := reader.Missing(); n > 0 {
+		r.o.Progress(fmt.Sprintf("%s lacks %d messages of %+v, which took %v", name, n, *h, time.Since(began)))
+	}
 	r.count(Counters{Walks: 1})
 	return nil
 }
