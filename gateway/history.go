@@ -122,7 +122,7 @@ func (b *broker) readHistory(s *streams.Stream, h wire.History) (wire.HistoryRep
 	case <-ctx.Done():
 		return wire.HistoryReply{}, ctx.Err()
 	}
-	plan, err := planHistory(s, h, b.page)
+	plan, err := planHistory(ctx, s, h, b.page)
 	if err != nil {
 		return wire.HistoryReply{}, err
 	}
@@ -150,14 +150,18 @@ type plan struct {
 	left    int // of "last N": how many are still wanted; such pages are read newest first and listed oldest first
 }
 
-func planHistory(s *streams.Stream, h wire.History, most int) (plan, error) {
+func planHistory(ctx context.Context, s *streams.Stream, h wire.History, most int) (plan, error) {
 	p := plan{epoch: s.Epoch()}
 	if h.Cursor != "" {
 		if err := p.parse(h.Cursor); err != nil {
 			return p, wire.BadRequest.With("cursor: not one that this server gave")
 		}
 	} else {
-		head := s.Head() // so that a walk comes to an end while messages arrive
+		// A walk ends there, so that it comes to an end while messages arrive. What the client knows to be stored must not lie behind it.
+		head, err := s.Await(ctx, h.Channel, h.Until)
+		if err != nil {
+			return p, err
+		}
 		p.request = streams.PageRequest{After: h.Since, Until: head, Newest: h.Newest || h.Last > 0}
 		if h.Until > 0 {
 			p.request.Until = min(h.Until, head)
