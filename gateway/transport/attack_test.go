@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 // A peer that reads slowly, but reads, is neither stale nor a slow consumer: its pong stands behind what it has yet to read.
 func TestSlowReaderIsKept(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
-		o.PingInterval = 200 * time.Millisecond
+		o.PingInterval = 500 * time.Millisecond
 		ended := make(chan wire.Code, 1)
 		conns := make(chan *Conn, 1)
 		o.Open = func(c *Conn) Receiver { conns <- c; return &echo{closed: ended} }
@@ -105,19 +106,10 @@ func TestHalfCloseBlocksNobodyElse(t *testing.T) {
 // A connection that ends while its handshake is looked at stays ended.
 func TestEndedInHandshakeStaysEnded(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
-		var s *running
+		var running atomic.Pointer[Server]
 		found := make(chan struct{})
 		o.Origin = func(string, string) bool {
-			var conns []*Conn
-			s.mu.Lock()
-			for c := range s.Server.conns {
-				conns = append(conns, c)
-			}
-			s.mu.Unlock()
-			for _, l := range s.loops {
-				conns = l.appendConns(conns)
-			}
-			for _, c := range conns {
+			for _, c := range running.Load().sockets() {
 				c.Kill()
 			}
 			close(found)
@@ -127,7 +119,8 @@ func TestEndedInHandshakeStaysEnded(t *testing.T) {
 			t.Error("opened")
 			return &echo{closed: make(chan wire.Code, 1)}
 		}
-		s = serve(t, o)
+		s := serve(t, o)
+		running.Store(s.Server)
 		d := ws.Dialer{Header: ws.HandshakeHeaderHTTP{"Origin": {"https://example.com"}}}
 		if c, _, _, err := d.Dial(t.Context(), "ws://"+s.addr+"/"); err == nil {
 			_ = c.Close()
