@@ -90,3 +90,36 @@ var benchNames = func() (names [1000]string) {
 }()
 
 func channelName(i int) string { return benchNames[i%len(benchNames)] }
+
+// BenchmarkPage reads the last 50 messages of one channel among 100,000 of which nothing is in the ring.
+func BenchmarkPage(b *testing.B) {
+	const count = 100_000
+	for _, c := range []struct {
+		name     string
+		channels int
+		ring     int64
+	}{{"log", 100, 1}, {"ring", 100, 256 << 20}} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRig(b, func(o *Options) { o.RingBytes, o.Deliver = c.ring, func([]*Message) {} })
+			slots, body := make(chan struct{}, 2000), make([]byte, benchBody)
+			for i := range count {
+				slots <- struct{}{}
+				r.log.Publish(Publication{Channel: channelName(i % c.channels), QoS: 1, From: "alice", Body: body}, func(_ Ack, err error) {
+					if err != nil {
+						b.Error(err)
+					}
+					<-slots
+				})
+			}
+			s := r.stream("chat.x")
+			r.atHead(s, count)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if p := r.page(s, PageRequest{Channel: channelName(i % c.channels), Newest: true, Limit: 50}); len(p.Messages) != 50 {
+					b.Fatal(len(p.Messages))
+				}
+			}
+		})
+	}
+}

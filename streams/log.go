@@ -204,6 +204,14 @@ func (l *Log) Close() error {
 	return nil
 }
 
+// away is the error while a connection is down.
+func (l *Log) away() error {
+	if l.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return ErrUnavailable
+}
+
 // Connected reports whether the connections to NATS stand.
 func (l *Log) Connected() bool {
 	return l.publish.up.Load() && l.feed.up.Load() && l.reads.up.Load()

@@ -107,7 +107,7 @@ func (l *Log) wait(ns string, fn func(*Stream, error)) (*Stream, error) {
 		p = l.defaultPolicy(ns)
 	}
 	if !l.feed.up.Load() {
-		return nil, ErrUnavailable
+		return nil, l.away()
 	}
 	sp := l.lockSpace(ns)
 	if sp == nil {

@@ -105,7 +105,7 @@ func (p *pager) beyond(ctx context.Context) (Page, error) {
 func (p *pager) state(ctx context.Context) (*jetstream.StreamInfo, error) {
 	l := p.s.log
 	if !l.reads.up.Load() {
-		return nil, ErrUnavailable
+		return nil, l.away()
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -12,13 +12,9 @@ import (
 )
 
 const (
-	publishWindow  = 4096     // messages of one stream on their way; the server drops what exceeds 10,000 of all its publishers
-	maxQueued      = 32 << 10 // messages that wait to be sent, over all streams
-	maxQueuedBytes = 64 << 20
-	sendRun        = 64  // messages that the sender takes at once
-	ackRun         = 256 // acknowledgements before AckBatchEnd is called although more wait
-	sweepEvery     = 100 * time.Millisecond
-	bodyChunk      = 32 << 10
+	sendRun    = 64  // messages that the sender takes at once
+	ackRun     = 256 // acknowledgements before AckBatchEnd is called although more wait
+	sweepEvery = 100 * time.Millisecond
 )
 
 // publisher sends what sockets publish and answers each message by its own acknowledgement. Callers only enqueue: a
@@ -45,24 +41,6 @@ type publisher struct {
 	published, refused, unknown atomic.Uint64
 }
 
-// outbox is what one stream has to send. All of it is guarded by publisher.mu.
-type outbox struct {
-	queue    []outgoing
-	next     int // queue[next:] is to be sent
-	inFlight int
-	window   int // 0: none
-	ready    bool
-}
-
-type outgoing struct {
-	pending
-	subject  string
-	from, id string
-	dedup    bool
-	body     []byte
-	deadline int64
-}
-
 // pending is what waits for an acknowledgement.
 type pending struct {
 	stream *Stream
@@ -84,13 +62,6 @@ func (p *publisher) attach(c *link) (err error) {
 	return err
 }
 
-func (p *publisher) addBox(b *outbox) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	b.window = publishWindow
-	p.boxes = append(p.boxes, b)
-}
-
 // check refuses what no server needs to see.
 func check(p *Publication, pol *Policy) error {
 	switch {
@@ -110,7 +81,7 @@ func check(p *Publication, pol *Policy) error {
 func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 	if !p.link.up.Load() {
 		p.refused.Add(1)
-		done(Ack{}, ErrUnavailable)
+		done(Ack{}, p.log.away())
 		return
 	}
 	o := outgoing{
@@ -127,55 +98,10 @@ func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 // send enqueues a message that is not stored.
 func (p *publisher) send(m *Message) error {
 	if !p.link.up.Load() {
-		return ErrUnavailable
+		return p.log.away()
 	}
 	deadline := time.Now().Add(p.log.opts.PublishTimeout).UnixNano()
 	return p.enqueue(&p.live, outgoing{subject: livePrefix + m.Channel, from: m.From, id: m.ID, deadline: deadline}, m.Body)
-}
-
-func (p *publisher) enqueue(b *outbox, o outgoing, body []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return ErrClosed
-	}
-	if p.queued >= maxQueued || p.bytes+len(body) > maxQueuedBytes {
-		return fmt.Errorf("%w: too many messages wait to be sent", ErrUnavailable)
-	}
-	o.body = p.copyLocked(body)
-	p.queued++
-	p.bytes += len(body)
-	b.queue = append(b.queue, o)
-	p.readyLocked(b)
-	return nil
-}
-
-func (p *publisher) copyLocked(body []byte) []byte {
-	if len(body) > bodyChunk/4 {
-		return append([]byte(nil), body...)
-	}
-	if len(body) > cap(p.chunk)-len(p.chunk) {
-		p.chunk = make([]byte, 0, bodyChunk)
-	}
-	n := len(p.chunk)
-	p.chunk = append(p.chunk, body...)
-	return p.chunk[n:len(p.chunk):len(p.chunk)]
-}
-
-// readyLocked lets the sender know of b if it has something that may be sent.
-func (p *publisher) readyLocked(b *outbox) {
-	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window {
-		return
-	}
-	b.ready = true
-	p.ready = append(p.ready, b)
-	if p.sleeping {
-		p.sleeping = false
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // runSender sends what outboxes hold, in turn, until ctx ends.
@@ -193,11 +119,17 @@ func (p *publisher) runSender(ctx context.Context) {
 				return
 			}
 		}
+		// All of them are registered before the first one is sent, which may hang: then the sweeper answers for the others too.
+		for i := range run {
+			if o := &run[i]; o.stream != nil {
+				o.reply = p.waiting.add(o.pending, o.deadline)
+			}
+		}
 		failed := false
 		for i := range run {
 			o := &run[i]
 			clear(msg.Header)
-			msg.Subject, msg.Data, msg.Reply = o.subject, o.body, ""
+			msg.Subject, msg.Data, msg.Reply = o.subject, o.body, o.reply
 			if o.from != "" {
 				from[0] = escape(o.from)
 				msg.Header[headerFrom] = from[:]
@@ -226,23 +158,25 @@ func (p *publisher) transmit(o *outgoing, msg *nats.Msg) (failed bool) {
 		return false
 	}
 	if o.deadline < time.Now().UnixNano() {
-		p.settle(o.pending, Ack{}, fmt.Errorf("%w: it could not be sent in time", ErrUnavailable))
-		return true
+		return p.unsent(o, fmt.Errorf("%w: it could not be sent in time", ErrUnavailable))
 	}
-	msg.Reply = p.waiting.add(o.pending, o.deadline)
 	err := p.link.nc.PublishMsg(msg)
 	if err == nil {
 		return false
 	}
-	if w, ok := p.waiting.abandon(msg.Reply); ok {
-		if notSent(err) {
-			err = sendError(err)
-		} else { // some of the buffer may have left
-			err = fmt.Errorf("%w: %w", ErrTimeout, err)
-		}
+	if notSent(err) {
+		return p.unsent(o, sendError(err))
+	}
+	return p.unsent(o, fmt.Errorf("%w: %w", ErrTimeout, err)) // some of the buffer may have left
+}
+
+// unsent answers a registered message, unless the sweeper has.
+func (p *publisher) unsent(o *outgoing, err error) (failed bool) {
+	w, ok := p.waiting.abandon(o.reply)
+	if ok {
 		p.settle(w, Ack{}, err)
 	}
-	return true
+	return ok
 }
 
 // notSent reports whether err means that nothing of the message has left.
@@ -254,49 +188,6 @@ func notSent(err error) bool {
 		}
 	}
 	return false
-}
-
-// take moves the next messages out of the outboxes.
-func (p *publisher) take(run []outgoing) []outgoing {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.ready) > 0 && len(run) < sendRun {
-		b := p.ready[0]
-		p.ready = p.ready[1:]
-		b.ready = false
-		n := min(len(b.queue)-b.next, sendRun-len(run))
-		if b.window > 0 {
-			n = min(n, b.window-b.inFlight)
-		}
-		for range n {
-			run = append(run, p.popLocked(b))
-		}
-		b.inFlight += n
-		p.readyLocked(b)
-	}
-	p.sleeping = len(run) == 0
-	return run
-}
-
-func (p *publisher) popLocked(b *outbox) outgoing {
-	o := b.queue[b.next]
-	b.queue[b.next] = outgoing{}
-	b.next++
-	p.queued--
-	p.bytes -= len(o.body)
-	switch {
-	case b.next < len(b.queue):
-		if b.next >= 1024 && b.next >= len(b.queue)/2 {
-			n := copy(b.queue, b.queue[b.next:])
-			clear(b.queue[n:])
-			b.queue, b.next = b.queue[:n], 0
-		}
-	case cap(b.queue) > 1024:
-		b.queue, b.next = nil, 0
-	default:
-		b.queue, b.next = b.queue[:0], 0
-	}
-	return o
 }
 
 // settle answers one message and lets the next one of its stream pass.

@@ -97,7 +97,7 @@ func (r *reader) read(ctx context.Context, s *Stream, g *generation, seq uint64)
 // acquire takes a slot.
 func (r *reader) acquire(ctx context.Context) error {
 	if !r.link.up.Load() {
-		return ErrUnavailable
+		return r.log.away()
 	}
 	select {
 	case r.slots <- struct{}{}:

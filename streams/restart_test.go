@@ -166,7 +166,7 @@ func TestLogRestarts(t *testing.T) {
 	if err := r.log.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.publish(Publication{Channel: "chat.x", QoS: 1}); !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) {
+	if _, err := r.publish(Publication{Channel: "chat.x", QoS: 1}); !errors.Is(err, ErrClosed) {
 		t.Fatal(err)
 	}
 	r.srv.Restart()
@@ -346,26 +346,79 @@ func TestForeignStreamRefused(t *testing.T) {
 	}
 }
 
-// TestPublishWithoutAnswer loses the acknowledgement: the outcome is unknown, by the deadline.
-func TestPublishWithoutAnswer(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.PublishTimeout = 300 * time.Millisecond })
-	r.store("chat.x", "a")
+// deaf makes the server store without answering.
+func (r *rig) deaf() {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	js := r.js()
 	st, err := js.Stream(ctx, "JW_chat")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	c := st.CachedInfo().Config
 	c.NoAck = true
 	if _, err := js.UpdateStream(ctx, c); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
+}
+
+// TestPublishWithoutAnswer loses the acknowledgement: the outcome is unknown, by the deadline, or as soon as the connection breaks.
+func TestPublishWithoutAnswer(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.PublishTimeout = 300 * time.Millisecond })
+	r.store("chat.x", "a")
+	r.deaf()
 	if _, err := r.publish(Publication{Channel: "chat.x", QoS: 1}); !errors.Is(err, ErrTimeout) {
 		t.Fatal(err)
 	}
 	if st := r.log.Stats(); st.Unknown != 1 || st.InFlight != 0 {
 		t.Fatalf("%+v", st)
+	}
+
+	r = newRig(t, func(o *Options) { o.PublishTimeout = time.Hour })
+	s := r.stream("chat.x")
+	r.deaf()
+	answer := make(chan error, 1)
+	r.log.Publish(Publication{Channel: "chat.x", QoS: 1}, func(_ Ack, err error) { answer <- err })
+	r.atHead(s, 1)
+	r.srv.Shutdown()
+	select {
+	case err := <-answer:
+		if !errors.Is(err, ErrTimeout) {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("no answer")
+	}
+}
+
+// TestDeletedBeforeSeen: what the log drops before the tail sees it must not go unnoticed.
+func TestDeletedBeforeSeen(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Policies = []Policy{{Namespace: "chat", MaxPerChannel: 2}} })
+	s := r.stream("chat.x")
+	r.store("chat.quiet", "")
+	first := r.store("chat.x", "seen")
+	r.atHead(s, first.Seq)
+	s.tail.mu.Lock() // nothing makes a new tail while this is held
+	s.dropFeedLocked()
+	for i := range 5 {
+		r.store("chat.x", fmt.Sprint(i))
+	}
+	s.tail.broken = errSilent
+	s.tail.mu.Unlock()
+	r.atHead(s, 7)
+	got := r.delivered()
+	if last := seqs(got); fmt.Sprint(last) != "[1 2 6 7]" || got[2].Prev <= first.Seq || got[3].Prev != 6 {
+		t.Fatalf("%v, prev %d and %d", last, got[2].Prev, got[3].Prev)
+	}
+	p := r.page(s, PageRequest{Channel: "chat.x", After: first.Seq})
+	if p.LostFrom != 3 || p.LostTo < 5 || len(p.Messages) != 2 {
+		t.Fatalf("%+v", p)
+	}
+	// A channel that lost nothing is not told so.
+	quiet := r.store("chat.quiet", "")
+	r.atHead(s, quiet.Seq)
+	if p := r.page(s, PageRequest{Channel: "chat.quiet", After: 1}); p.LostTo != 0 || len(p.Messages) != 1 || p.Messages[0].Prev != 1 {
+		t.Fatalf("%+v %+v", p, p.Messages)
 	}
 }

@@ -1,0 +1,124 @@
+package streams
+
+import "fmt"
+
+const (
+	publishWindow  = 4096     // messages of one stream on their way; the server drops what exceeds 10,000 of all its publishers
+	maxQueued      = 32 << 10 // messages that wait to be sent, over all streams
+	maxQueuedBytes = 64 << 20
+	bodyChunk      = 32 << 10
+)
+
+// outbox is what one stream has to send. All of it is guarded by publisher.mu.
+type outbox struct {
+	queue    []outgoing
+	next     int // queue[next:] is to be sent
+	inFlight int
+	window   int // 0: none
+	ready    bool
+}
+
+type outgoing struct {
+	pending
+	subject  string
+	from, id string
+	dedup    bool
+	body     []byte
+	deadline int64
+	reply    string // set by the sender
+}
+
+func (p *publisher) addBox(b *outbox) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.window = publishWindow
+	p.boxes = append(p.boxes, b)
+}
+
+func (p *publisher) enqueue(b *outbox, o outgoing, body []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	if p.queued >= maxQueued || p.bytes+len(body) > maxQueuedBytes {
+		return fmt.Errorf("%w: too many messages wait to be sent", ErrUnavailable)
+	}
+	o.body = p.copyLocked(body)
+	p.queued++
+	p.bytes += len(body)
+	b.queue = append(b.queue, o)
+	p.readyLocked(b)
+	return nil
+}
+
+func (p *publisher) copyLocked(body []byte) []byte {
+	if len(body) > bodyChunk/4 {
+		return append([]byte(nil), body...)
+	}
+	if len(body) > cap(p.chunk)-len(p.chunk) {
+		p.chunk = make([]byte, 0, bodyChunk)
+	}
+	n := len(p.chunk)
+	p.chunk = append(p.chunk, body...)
+	return p.chunk[n:len(p.chunk):len(p.chunk)]
+}
+
+// readyLocked lets the sender know of b if it has something that may be sent.
+func (p *publisher) readyLocked(b *outbox) {
+	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window {
+		return
+	}
+	b.ready = true
+	p.ready = append(p.ready, b)
+	if p.sleeping {
+		p.sleeping = false
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take moves the next messages out of the outboxes.
+func (p *publisher) take(run []outgoing) []outgoing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.ready) > 0 && len(run) < sendRun {
+		b := p.ready[0]
+		p.ready = p.ready[1:]
+		b.ready = false
+		n := min(len(b.queue)-b.next, sendRun-len(run))
+		if b.window > 0 {
+			n = min(n, b.window-b.inFlight)
+		}
+		for range n {
+			run = append(run, p.popLocked(b))
+		}
+		b.inFlight += n
+		p.readyLocked(b)
+	}
+	p.sleeping = len(run) == 0
+	return run
+}
+
+func (p *publisher) popLocked(b *outbox) outgoing {
+	o := b.queue[b.next]
+	b.queue[b.next] = outgoing{}
+	b.next++
+	p.queued--
+	p.bytes -= len(o.body)
+	switch {
+	case b.next < len(b.queue):
+		if b.next >= 1024 && b.next >= len(b.queue)/2 {
+			n := copy(b.queue, b.queue[b.next:])
+			clear(b.queue[n:])
+			b.queue, b.next = b.queue[:n], 0
+		}
+	case cap(b.queue) > 1024:
+		b.queue, b.next = nil, 0
+	default:
+		b.queue, b.next = b.queue[:0], 0
+	}
+	return o
+}

@@ -1,0 +1,217 @@
+package streams
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+func TestParsePubAck(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want pubAck
+		err  error
+	}{
+		{`{"stream":"JW_chat", "seq":22}`, pubAck{seq: 22}, nil},
+		{`{"stream":"JW_chat","seq":22}`, pubAck{seq: 22}, nil},
+		{`{"stream":"JW_chat", "domain":"hub", "seq":18446744073709551615}`, pubAck{seq: 1<<64 - 1}, nil},
+		{`{"stream":"JW_chat","domain":"hub","seq":7,"duplicate": true}`, pubAck{7, true}, nil},
+		{`{"stream":"JW_chat", "seq":7,"duplicate":true}`, pubAck{7, true}, nil},
+		{`{"stream":"JW_chat", "seq":7,"duplicate":false}`, pubAck{7, false}, nil},
+		{`{"seq":7,"stream":"JW\u005fchat"}`, pubAck{7, false}, nil},
+		{`{"stream":"JW_chat", "seq":7,"val":"3"}`, pubAck{7, false}, nil},
+		{`{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"JW_chat","seq":0}`, pubAck{}, ErrStoreFull},
+		{`{"error":{"code":500,"err_code":10047,"description":"insufficient storage"},"stream":"JW_chat","seq":0}`, pubAck{}, ErrStoreFull},
+		{`{"error":{"code":400,"err_code":10054,"description":"too big"}}`, pubAck{}, ErrTooLarge},
+		{`{"error":{"code":429,"err_code":10167,"description":"too many requests"}}`, pubAck{}, ErrUnavailable},
+		{`{"stream":"JW_chat"}`, pubAck{}, ErrTimeout},
+		{`{"stream":"JW_chat", "seq":0}`, pubAck{}, ErrTimeout},
+		{`+OK`, pubAck{}, ErrTimeout},
+		{``, pubAck{}, ErrTimeout},
+	} {
+		got, err := parsePubAck([]byte(c.in))
+		if got != c.want || !errors.Is(err, c.err) {
+			t.Errorf("%s: %+v, %v", c.in, got, err)
+		}
+	}
+}
+
+// FuzzPubAck holds the hand-written parser to encoding/json.
+func FuzzPubAck(f *testing.F) {
+	f.Add([]byte(`{"stream":"JW_chat", "domain":"hub", "seq":22,"duplicate": true}`))
+	f.Add([]byte(`{"stream":"JW_chat","seq":22}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, ok := fastPubAck(data)
+		if !ok {
+			_, _ = parsePubAck(data)
+			return
+		}
+		var want struct {
+			Stream    string `json:"stream"`
+			Seq       uint64 `json:"seq"`
+			Duplicate bool   `json:"duplicate"`
+		}
+		if err := json.Unmarshal(data, &want); err != nil || want.Seq != got.seq || want.Duplicate != got.duplicate {
+			t.Fatalf("%q: %+v; encoding/json: %+v, %v", data, got, want, err)
+		}
+	})
+}
+
+func TestParseAckSubject(t *testing.T) {
+	for in, want := range map[string]place{
+		"$JS.ACK.JW_chat.c1.1.22.3.1700000000000000001.4":                     {22, 3, 1700000000000000001, 4},
+		"$JS.ACK.hub.ACCHASH.JW_chat.c1.1.22.3.1700000000000000001.4":         {22, 3, 1700000000000000001, 4},
+		"$JS.ACK._.ACCHASH.JW_chat.c1.1.22.3.1700000000000000001.4.randomtok": {22, 3, 1700000000000000001, 4},
+	} {
+		if got, ok := parseAckSubject(in); !ok || got != want {
+			t.Errorf("%s: %+v, %v", in, got, ok)
+		}
+	}
+}
+
+// FuzzAckSubject only asks that nothing breaks, and that what is read is written there.
+func FuzzAckSubject(f *testing.F) {
+	f.Add("$JS.ACK.JW_chat.c1.1.22.3.1700000000000000001.4")
+	f.Add("$JS.ACK._.ACCHASH.JW_chat.c1.1.22.3.1700000000000000001.4.randomtok")
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, ok := parseAckSubject(s); ok && !strings.Contains(s, fmt.Sprint(p.sseq)) {
+			t.Fatalf("%q: %+v", s, p)
+		}
+	})
+}
+
+// FuzzEscape carries any sender and id through the headers of a message and back.
+func FuzzEscape(f *testing.F) {
+	for _, s := range []string{"", "alice", " a b ", "a%41", "x\r\nNats-Msg-Id: y", "é\x00\x7f"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		e := escape(s)
+		if strings.ContainsAny(e, "\r\n\x00") || strings.TrimSpace(e) != e && strings.TrimSpace(s) == s {
+			t.Fatalf("%q becomes %q", s, e)
+		}
+		from, id := identity(nats.Header{headerFrom: {e}, headerID: {e}})
+		if from != s || id != s {
+			t.Fatalf("%q comes back as %q", s, from)
+		}
+	})
+}
+
+// FuzzChannel holds what namespaceOf accepts to the grammar.
+func FuzzChannel(f *testing.F) {
+	for _, s := range []string{"chat.lobby", "chat", "a..b", "$x.y", "a.$b", "jetwire.x", "a.*"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		ns, err := namespaceOf(s)
+		tokens := strings.Split(s, ".")
+		valid := len(s) <= maxChannel && len(tokens) > 1 && validNamespace(tokens[0])
+		for _, token := range tokens {
+			valid = valid && token != "" && token[0] != '$' && strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '*' || r == '>' }) < 0
+		}
+		if valid != (err == nil) || valid && ns != tokens[0] {
+			t.Fatalf("%q: %q, %v", s, ns, err)
+		}
+	})
+}
+
+func TestDedupKey(t *testing.T) {
+	k := dedupKey("alice", "chat.lobby", "m1")
+	if len(k) != 22 || k != dedupKey("alice", "chat.lobby", "m1") {
+		t.Fatal(k)
+	}
+	for _, other := range []string{dedupKey("alice", "chat.lobby", "m2"), dedupKey("alicec", "hat.lobby", "m1"), dedupKey("", "chat.lobby", "m1")} {
+		if other == k {
+			t.Fatal("the same key")
+		}
+	}
+}
+
+func TestMux(t *testing.T) {
+	x := &mux[int]{prefix: "_INBOX.x."}
+	var replies []string
+	for i := range 100 {
+		replies = append(replies, x.add(i, int64(i)))
+	}
+	for i, r := range replies {
+		if v, ok := x.get(r); !ok || v != i {
+			t.Fatal(r, v, ok)
+		}
+	}
+	if v, ok := x.take(replies[7]); !ok || v != 7 {
+		t.Fatal(v, ok)
+	}
+	if _, ok := x.take(replies[7]); ok {
+		t.Fatal("taken twice")
+	}
+	if r := x.add(107, 1000); r != replies[7] {
+		t.Fatalf("%s is not used again", replies[7])
+	}
+	expired := x.expire(time.Unix(0, 9))
+	slices.Sort(expired)
+	if !slices.Equal(expired, []int{0, 1, 2, 3, 4, 5, 6, 8, 9}) {
+		t.Fatal(expired)
+	}
+	// An answer that comes after its time meets nobody, although the slot waits for another one.
+	for range 9 {
+		if r := x.add(200, 1000); slices.Contains(replies, r) {
+			t.Fatalf("%s is used again", r)
+		}
+	}
+	if _, ok := x.take(replies[3]); ok {
+		t.Fatal("a late answer was taken for another")
+	}
+	for _, bad := range []string{"", "_INBOX.x.", "_INBOX.x.zz.0", "_INBOX.x.0", "_INBOX.x.0.9", "_INBOX.x.!.0"} {
+		if _, ok := x.take(bad); ok {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if n := len(x.abandonAll()); n != 100 || x.len() != 0 {
+		t.Fatal(n, x.len())
+	}
+}
+
+func TestMuxAllocates(t *testing.T) {
+	x := &mux[int]{prefix: "_INBOX.x."}
+	x.take(x.add(1, 1))
+	if n := testing.AllocsPerRun(100, func() { x.take(x.add(1, 1)) }); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}
+
+func TestRing(t *testing.T) {
+	r := &ring{max: 10 * (messageOverhead + 14)}
+	message := func(seq uint64) *Message { return &Message{Channel: "chat", Seq: seq, Body: make([]byte, 10)} }
+	for seq := uint64(1); seq <= 300; seq += 3 {
+		r.add([]*Message{message(seq), message(seq + 1)})
+	}
+	if r.n != 10 || r.size() != r.max {
+		t.Fatalf("%d messages of %d bytes", r.n, r.size())
+	}
+	dst := make([]*Message, 4)
+	if hits := r.fill(dst, []uint64{1, 290, 291, 292}); hits != 2 || dst[0] != nil || dst[1].Seq != 290 || dst[2] != nil || dst[3].Seq != 292 {
+		t.Fatal(hits, dst)
+	}
+	r.forget(290)
+	if r.get(290) != nil || r.get(289) == nil || r.size() != r.max-14 {
+		t.Fatal("forget")
+	}
+	r.trim(295)
+	if r.get(293) != nil || r.get(295) == nil {
+		t.Fatal("trim")
+	}
+	r.clear()
+	if r.get(299) != nil || r.size() != 0 {
+		t.Fatal("clear")
+	}
+	r.add([]*Message{message(301)})
+	if r.get(301) == nil {
+		t.Fatal("add after clear")
+	}
+}
