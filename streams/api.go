@@ -27,10 +27,14 @@ type Options struct {
 	// Reset tells that a namespace's stream was made anew: it has a new epoch and positions of the old one mean nothing.
 	// It never runs at the same time as a Deliver of that stream; the next Deliver brings the new epoch's messages. May be nil.
 	Reset func(namespace string)
-	// AckBatchEnd is called after a run of done callbacks that came together, so that replies can leave in one write. May be nil.
-	AckBatchEnd func()
 	// Progress tells how far the rebuild of a namespace's index is, in sequence numbers. May be nil.
 	Progress func(namespace string, done, total uint64)
+
+	// Sync makes everything that JetStream has stored so far survive a power cut: for a store that is this process's own.
+	// Acknowledgements and the tail of file streams with one replica wait for it (durability "file+sync"), unless the
+	// policy says NoSync. One call serves all who wait; calls are serial. nil: such streams are as JetStream leaves them.
+	Sync      func() error
+	SyncPause time.Duration // the least time between two beginnings of Sync (1 ms)
 
 	PublishTimeout time.Duration // how long an acknowledgement may take (5 s)
 	IndexBytes     int64         // memory for the indexes of all streams (256 MiB)
@@ -98,6 +102,7 @@ type Stats struct {
 	RingHits      uint64 // messages that a page took from the ring
 	Delivered     uint64 // stored messages handed to Deliver
 	Published     uint64 // messages acknowledged
+	Syncs         uint64 // calls of Options.Sync that succeeded
 	Refused       uint64 // messages that JetStream or this Log refused
 	Unknown       uint64 // messages whose outcome remained unknown
 	InFlight      int    // messages that wait for an acknowledgement

@@ -47,3 +47,18 @@ func TestAwaitTheTail(t *testing.T) {
 		t.Fatalf("%+v, %v", page, err)
 	}
 }
+
+// Whoever was answered finds the message in the log, although the tail may be behind.
+func TestAwaitWhatWasAcknowledged(t *testing.T) {
+	r := newRig(t, func(*Options) {})
+	for i := range 200 {
+		seq := r.store("a.b", "x").Seq
+		s := r.stream("a.b")
+		if head, err := s.Await(t.Context(), "a.b", 0); err != nil || head < seq {
+			t.Fatalf("message %d: the head is %d, %v", i+1, head, err)
+		}
+		if page, err := s.Page(t.Context(), PageRequest{Channel: "a.b", After: seq - 1}); err != nil || len(page.Messages) != 1 {
+			t.Fatalf("message %d: %d messages, %v", i+1, len(page.Messages), err)
+		}
+	}
+}

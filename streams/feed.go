@@ -13,8 +13,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// feedRun is how many messages Deliver gets at once, at most.
-const feedRun = 256
+// How many messages Deliver gets at once, at most: more where each time waits for a sync.
+const (
+	feedRun       = 256
+	feedRunSynced = 4096
+)
 
 // feed is one ordered push consumer of a stream: the tail for as long as nothing goes wrong. All of it belongs to whoever holds tail.mu, but heard.
 type feed struct {
@@ -25,6 +28,7 @@ type feed struct {
 	cseq     uint64 // consumer sequence of the last message
 	sseq     uint64 // stream sequence of the last message, or where it began
 	batch    []*Message
+	run      int          // messages in a batch, at most
 	refillAt uint64       // this sequence ends the gap that made this feed necessary; 0: none
 	heard    atomic.Int64 // Unix ns
 }
@@ -32,8 +36,11 @@ type feed struct {
 // startFeed makes the consumer that continues after the generation's head.
 func (s *Stream) startFeed(ctx context.Context, g *generation, refillAt uint64) error {
 	l := s.log
-	f := &feed{s: s, g: g, inbox: l.feed.nc.NewInbox(), sseq: g.head.Load(), refillAt: refillAt}
+	f := &feed{s: s, g: g, inbox: l.feed.nc.NewInbox(), sseq: g.head.Load(), refillAt: refillAt, run: feedRun}
 	f.heard.Store(time.Now().UnixNano())
+	if s.policy.Load().synced() {
+		f.run = feedRunSynced
+	}
 	s.tail.mu.Lock()
 	f.refilledLocked()
 	s.tail.feed, s.tail.broken = f, nil
@@ -178,7 +185,7 @@ func (f *feed) on(m *nats.Msg) {
 	f.cseq, f.sseq = at.cseq, at.sseq
 	from, id := identity(m.Header)
 	f.batch = append(f.batch, &Message{Channel: m.Subject, Seq: at.sseq, Time: at.time, ID: id, From: from, Body: m.Data})
-	if len(f.batch) >= feedRun || f.lastLocked() {
+	if len(f.batch) >= f.run || f.lastLocked() {
 		f.flushLocked()
 	}
 }
@@ -206,12 +213,16 @@ func (f *feed) controlLocked(m *nats.Msg) {
 	}
 }
 
-// flushLocked hands on what has been gathered: first the index and the ring, then the head, then Deliver.
+// flushLocked hands on what has been gathered, once it has been synced where that is promised: first the index and the ring, then the head, then Deliver.
 func (f *feed) flushLocked() {
 	if len(f.batch) == 0 {
 		return
 	}
 	g, l := f.g, f.s.log
+	if last := f.batch[len(f.batch)-1].Seq; f.s.policy.Load().synced() && !l.syncer.wait(g, last) {
+		f.batch = nil // the Log closes
+		return
+	}
 	hole := g.hole.Load()
 	for _, m := range f.batch {
 		m.Prev = g.index.Append(m.Channel, m.Seq, m.Time)
@@ -221,6 +232,7 @@ func (f *feed) flushLocked() {
 	}
 	g.ring.add(f.batch)
 	g.head.Store(f.batch[len(f.batch)-1].Seq)
+	g.moved()
 	f.refilledLocked()
 	l.delivered.Add(uint64(len(f.batch)))
 	l.opts.Deliver(f.batch)

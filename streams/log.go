@@ -22,6 +22,7 @@ type Log struct {
 	// from coming back here. feed carries the tails and management, reads carries pages.
 	publish, feed, reads *link
 	pub                  *publisher
+	syncer               *syncer // nil: there is no Options.Sync
 	rd                   *reader
 	workers              sync.WaitGroup
 
@@ -34,7 +35,7 @@ type Log struct {
 		admit  sync.Mutex
 	}
 
-	gaps, refills, restarts, resets, delivered atomic.Uint64
+	gaps, refills, restarts, resets, delivered, syncs atomic.Uint64
 }
 
 // Open connects to NATS, makes or updates the streams of the listed namespaces and begins to tail them. It refuses an
@@ -52,6 +53,10 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	l.workers.Go(func() { l.pub.runSender(l.ctx) })
 	l.workers.Go(func() { l.pub.runSweeper(l.ctx) })
 	l.workers.Go(func() { l.rd.runSweeper(l.ctx) })
+	if l.opts.Sync != nil {
+		l.syncer = newSyncer(l)
+		l.workers.Go(func() { l.syncer.run(l.ctx) })
+	}
 	if err := l.openListed(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -66,6 +71,7 @@ func (l *Log) fill() error {
 	}
 	o.MaxUnlisted = defaulted(o.MaxUnlisted, DefaultMaxUnlisted)
 	o.MaxMessageSize = defaulted(o.MaxMessageSize, DefaultMaxMessageSize)
+	o.SyncPause = defaulted(o.SyncPause, DefaultSyncPause)
 	o.PublishTimeout = defaulted(o.PublishTimeout, DefaultPublishTimeout)
 	o.IndexBytes = defaulted(o.IndexBytes, DefaultIndexBytes)
 	o.RingBytes = defaulted(o.RingBytes, DefaultRingBytes)
@@ -221,7 +227,7 @@ func (l *Log) Connected() bool {
 func (l *Log) Stats() Stats {
 	st := Stats{
 		GapsFound: l.gaps.Load(), GapsRefilled: l.refills.Load(), TailRestarts: l.restarts.Load(), Resets: l.resets.Load(),
-		Delivered: l.delivered.Load(),
+		Delivered: l.delivered.Load(), Syncs: l.syncs.Load(),
 		Published: l.pub.published.Load(), Refused: l.pub.refused.Load(), Unknown: l.pub.unknown.Load(),
 	}
 	st.InFlight, st.Queued = l.pub.counts()

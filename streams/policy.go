@@ -27,6 +27,7 @@ const (
 	DefaultMaxMessageSize = 64 << 10
 	DefaultMaxUnlisted    = 64
 	DefaultPublishTimeout = 5 * time.Second
+	DefaultSyncPause      = time.Millisecond
 	DefaultIndexBytes     = 256 << 20
 	DefaultRingBytes      = 16 << 20
 )
@@ -42,7 +43,9 @@ type Policy struct {
 	MaxMessages    int64         // of the stream; 0: no limit
 	MaxMessageSize int           // bytes of a body; 0: Options.MaxMessageSize
 	DedupWindow    time.Duration // 2 min
+	NoSync         bool          // do not wait for Options.Sync: a power cut may take what was acknowledged
 
+	canSync  bool // there is Options.Sync, and it is wanted
 	unlisted bool // it is the default policy's: the storage of a stream that exists is kept
 }
 
@@ -51,6 +54,7 @@ const (
 	DurabilityNone       = "none"       // QoS 0: not stored
 	DurabilityMemory     = "memory"     // lost when the server stops
 	DurabilityFile       = "file"       // survives a killed server; a power cut may take what JetStream has not synced yet
+	DurabilityFileSync   = "file+sync"  // survives a power cut
 	DurabilityReplicated = "replicated" // acknowledged by a majority of replicas
 )
 
@@ -61,7 +65,12 @@ func (p Policy) Durability() string {
 		return DurabilityMemory
 	case p.Replicas > 1:
 		return DurabilityReplicated
+	case p.synced():
+		return DurabilityFileSync
 	default:
 		return DurabilityFile
 	}
 }
+
+// synced reports whether acknowledgements and the tail wait for a sync of the store.
+func (p Policy) synced() bool { return p.canSync && p.Storage == File && p.Replicas <= 1 }

@@ -12,21 +12,18 @@ import (
 )
 
 const (
-	sendRun    = 64  // messages that the sender takes at once
-	ackRun     = 256 // acknowledgements before AckBatchEnd is called although more wait
+	sendRun    = 64 // messages that the sender takes at once
 	sweepEvery = 100 * time.Millisecond
 )
 
 // publisher sends what sockets publish and answers each message by its own acknowledgement. Callers only enqueue: a
 // connection that does not take bytes blocks the sender's goroutine and nobody else.
 type publisher struct {
-	log      *Log
-	link     *link
-	waiting  mux[pending]
-	wake     chan struct{} // one token: there is something to send
-	lost     chan struct{} // one token: the connection broke
-	acks     *nats.Subscription
-	ackCount int // acknowledgements since AckBatchEnd; owned by the callback of acks
+	log     *Log
+	link    *link
+	waiting mux[pending]
+	wake    chan struct{} // one token: there is something to send
+	lost    chan struct{} // one token: the connection broke
 
 	mu       sync.Mutex
 	closed   bool
@@ -58,7 +55,7 @@ func newPublisher(l *Log) *publisher {
 func (p *publisher) attach(c *link) (err error) {
 	p.link = c
 	p.waiting.prefix = c.nc.NewInbox() + "."
-	p.acks, err = c.subscribe(p.waiting.prefix+">", p.onAck)
+	_, err = c.subscribe(p.waiting.prefix+">", p.onAck)
 	return err
 }
 
@@ -125,7 +122,6 @@ func (p *publisher) runSender(ctx context.Context) {
 				o.reply = p.waiting.add(o.pending, o.deadline)
 			}
 		}
-		failed := false
 		for i := range run {
 			o := &run[i]
 			clear(msg.Header)
@@ -142,41 +138,36 @@ func (p *publisher) runSender(ctx context.Context) {
 				key[0] = dedupKey(o.from, o.subject, o.id)
 				msg.Header[headerMsgID] = key[:]
 			}
-			failed = p.transmit(o, msg) || failed
-		}
-		if failed {
-			p.batchEnd()
+			p.transmit(o, msg)
 		}
 		clear(run)
 	}
 }
 
-// transmit hands one message to the connection and reports whether that failed.
-func (p *publisher) transmit(o *outgoing, msg *nats.Msg) (failed bool) {
+// transmit hands one message to the connection.
+func (p *publisher) transmit(o *outgoing, msg *nats.Msg) {
 	if o.stream == nil {
 		_ = p.link.nc.PublishMsg(msg) // QoS 0: at most once
-		return false
+		return
 	}
 	if o.deadline < time.Now().UnixNano() {
-		return p.unsent(o, fmt.Errorf("%w: it could not be sent in time", ErrUnavailable))
+		p.unsent(o, fmt.Errorf("%w: it could not be sent in time", ErrUnavailable))
+		return
 	}
-	err := p.link.nc.PublishMsg(msg)
-	if err == nil {
-		return false
+	switch err := p.link.nc.PublishMsg(msg); {
+	case err == nil:
+	case notSent(err):
+		p.unsent(o, sendError(err))
+	default: // some of the buffer may have left
+		p.unsent(o, fmt.Errorf("%w: %w", ErrTimeout, err))
 	}
-	if notSent(err) {
-		return p.unsent(o, sendError(err))
-	}
-	return p.unsent(o, fmt.Errorf("%w: %w", ErrTimeout, err)) // some of the buffer may have left
 }
 
 // unsent answers a registered message, unless the sweeper has.
-func (p *publisher) unsent(o *outgoing, err error) (failed bool) {
-	w, ok := p.waiting.abandon(o.reply)
-	if ok {
+func (p *publisher) unsent(o *outgoing, err error) {
+	if w, ok := p.waiting.abandon(o.reply); ok {
 		p.settle(w, Ack{}, err)
 	}
-	return ok
 }
 
 // notSent reports whether err means that nothing of the message has left.
@@ -211,24 +202,10 @@ func (p *publisher) answer(w pending, a Ack, err error) {
 	w.done(a, err)
 }
 
-func (p *publisher) batchEnd() {
-	if f := p.log.opts.AckBatchEnd; f != nil {
-		f()
-	}
-}
-
 // onAck takes JetStream's answers.
 func (p *publisher) onAck(m *nats.Msg) {
 	if w, ok := p.waiting.take(m.Subject); ok {
 		p.acknowledge(w, m)
-		p.ackCount++
-	}
-	if p.ackCount == 0 {
-		return
-	}
-	if n, _, _ := p.acks.Pending(); n <= 1 || p.ackCount >= ackRun { // this one counts until the callback returns
-		p.ackCount = 0
-		p.batchEnd()
 	}
 }
 
@@ -243,21 +220,36 @@ func (p *publisher) acknowledge(w pending, m *nats.Msg) {
 		p.settle(w, Ack{}, err)
 		return
 	}
-	ack := func() Ack {
-		return Ack{Seq: a.seq, Duplicate: a.duplicate, Epoch: w.stream.Epoch(), Durability: w.stream.Durability()}
-	}
 	if a.seq <= w.head && !a.duplicate {
 		w.stream.suspect(func(ok bool) {
 			if ok {
-				p.settle(w, ack(), nil)
+				p.stored(w, a)
 			} else {
 				p.settle(w, Ack{}, fmt.Errorf("%w: the stream was made anew and cannot be reached", ErrTimeout))
 			}
-			p.batchEnd()
 		})
 		return
 	}
-	p.settle(w, ack(), nil)
+	p.stored(w, a)
+}
+
+// stored answers a message that JetStream has acknowledged, in synced streams when it has been synced as well.
+func (p *publisher) stored(w pending, a pubAck) {
+	s, g := w.stream, w.stream.gen.Load()
+	ack := Ack{Seq: a.seq, Duplicate: a.duplicate, Epoch: g.epoch, Durability: s.Durability()}
+	answer := func(err error) {
+		if err != nil {
+			p.settle(w, Ack{}, fmt.Errorf("%w: %w", ErrTimeout, err))
+			return
+		}
+		raise(&g.acked, a.seq)
+		p.settle(w, ack, nil)
+	}
+	if s.policy.Load().synced() {
+		p.log.syncer.after(g, a.seq, answer)
+	} else {
+		answer(nil)
+	}
 }
 
 // runSweeper answers what was not acknowledged in time, or cannot be any more, until ctx ends.
@@ -294,9 +286,6 @@ func (p *publisher) failSent(ws []pending, err error) {
 	for _, w := range ws {
 		p.settle(w, Ack{}, err)
 	}
-	if len(ws) > 0 {
-		p.batchEnd()
-	}
 }
 
 // failQueued answers the messages at the heads of the queues for which cond holds.
@@ -313,9 +302,6 @@ func (p *publisher) failQueued(cond func(*outgoing) bool, err error) {
 	p.mu.Unlock()
 	for _, o := range failed {
 		p.answer(o.pending, Ack{}, err)
-	}
-	if len(failed) > 0 {
-		p.batchEnd()
 	}
 }
 

@@ -67,6 +67,14 @@ type generation struct {
 	cancel  context.CancelFunc // of the rebuild
 
 	head atomic.Uint64 // see Stream.Head
+	// Of synced streams: what is known to be stored, and what of it has been synced.
+	stored, synced atomic.Uint64
+	// acked is the highest sequence that this Log has acknowledged.
+	acked    atomic.Uint64
+	arrivals struct {
+		mu   sync.Mutex
+		next chan struct{} // closed when the head moves; nil: nobody waits
+	}
 	// hole: the tail was not shown everything up to here, because some had been deleted by then.
 	hole atomic.Uint64
 	// shaky: single messages have been deleted. Where the policy limits messages per channel the index, which hears of it late or never,
@@ -282,10 +290,12 @@ func (s *Stream) reset(info *jetstream.StreamInfo) {
 	defer s.tail.mu.Unlock()
 	s.dropFeedLocked()
 	s.tail.broken = errAnew
-	s.gen.Load().cancel()
+	old := s.gen.Load()
+	old.cancel()
 	p := effective(s.Policy(), info.Config)
 	s.policy.Store(&p)
 	s.begin(info)
+	old.moved()
 	s.log.resets.Add(1)
 	if f := s.log.opts.Reset; f != nil {
 		f(s.namespace)

@@ -1,0 +1,247 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/natstest"
+)
+
+// disk stands for a disk with a cache: what a power cut leaves is what the last sync that had ended copied away.
+type disk struct {
+	store, kept string
+
+	mu   sync.Mutex
+	n    int
+	last string // the copy that a power cut would leave
+}
+
+func (d *disk) sync() error {
+	d.mu.Lock()
+	d.n++
+	to := filepath.Join(d.kept, fmt.Sprint(d.n))
+	d.mu.Unlock()
+	if err := os.CopyFS(to, os.DirFS(d.store)); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	before := d.last
+	d.last = to
+	d.mu.Unlock()
+	return os.RemoveAll(before)
+}
+
+// told is what somebody was told of, by sequence.
+type told struct {
+	mu   sync.Mutex
+	body map[uint64]string
+}
+
+func (t *told) add(seq uint64, body string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.body == nil {
+		t.body = make(map[uint64]string)
+	}
+	t.body[seq] = body
+}
+
+func (t *told) all() map[uint64]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.body)
+}
+
+// A power cut at any moment takes nothing that a publisher was answered or a subscriber was shown.
+func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
+	d := &disk{store: t.TempDir(), kept: t.TempDir()}
+	srv := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = d.store })
+	var answered, delivered told
+	l, err := Open(context.Background(), Options{
+		Connect: srv.Connect,
+		Default: &Policy{},
+		Sync:    d.sync,
+		Deliver: func(batch []*Message) {
+			for _, m := range batch {
+				delivered.add(m.Seq, string(m.Body))
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	enough := make(chan struct{})
+	stop := make(chan struct{})
+	var publishers sync.WaitGroup
+	for p := range 8 {
+		publishers.Go(func() {
+			for i := 0; ; i++ {
+				body, done := fmt.Sprintf("%d-%d", p, i), make(chan error, 1)
+				l.Publish(Publication{Channel: "chat.x", QoS: 1, Body: []byte(body)}, func(a Ack, err error) {
+					if err == nil && a.Durability != DurabilityFileSync {
+						err = fmt.Errorf("durability %q", a.Durability)
+					}
+					if err == nil {
+						answered.add(a.Seq, body)
+					}
+					done <- err
+				})
+				if err := <-done; err != nil {
+					t.Error(err)
+					return
+				}
+				if p == 0 && i == 40 {
+					close(enough)
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	<-enough
+	wants := []map[uint64]string{answered.all(), delivered.all()}
+	d.mu.Lock() // the power is cut
+	left := t.TempDir()
+	err = os.CopyFS(left, os.DirFS(d.last))
+	d.mu.Unlock()
+	close(stop)
+	publishers.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(wants[0]) < 100 || len(wants[1]) == 0 {
+		t.Fatalf("%d answered, %d delivered: the test shows nothing", len(wants[0]), len(wants[1]))
+	}
+
+	again := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = left })
+	js, err := jetstream.New(again.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(context.Background(), "JW_chat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range wants {
+		for seq, body := range want {
+			if m, err := s.GetMsg(context.Background(), seq); err != nil || string(m.Data) != body {
+				t.Fatalf("sequence %d: %v; somebody was told %q", seq, err, body)
+			}
+		}
+	}
+}
+
+// While the disk fails, nothing is acknowledged or delivered; when it works again, everything goes on.
+func TestFailingSync(t *testing.T) {
+	srv := natstest.Run(t)
+	var mu sync.Mutex
+	failing := true
+	delivered := make(chan uint64, 10)
+	l, err := Open(context.Background(), Options{
+		Connect: srv.Connect,
+		Default: &Policy{},
+		Sync: func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if failing {
+				return errors.New("input/output error")
+			}
+			return nil
+		},
+		Deliver: func(batch []*Message) {
+			for _, m := range batch {
+				delivered <- m.Seq
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	publish := func() (Ack, error) {
+		type result struct {
+			a   Ack
+			err error
+		}
+		done := make(chan result, 1)
+		l.Publish(Publication{Channel: "chat.x", QoS: 1, Body: []byte("b")}, func(a Ack, err error) { done <- result{a, err} })
+		r := <-done
+		return r.a, r.err
+	}
+	if _, err := publish(); !errors.Is(err, ErrTimeout) {
+		t.Fatalf("a message that could not be synced was answered with %v", err)
+	}
+	select {
+	case seq := <-delivered:
+		t.Fatalf("sequence %d was delivered before it was synced", seq)
+	case <-time.After(2 * retrySync):
+	}
+	mu.Lock()
+	failing = false
+	mu.Unlock()
+	if a, err := publish(); err != nil || a.Seq != 2 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	for want := uint64(1); want <= 2; want++ {
+		if seq := <-delivered; seq != want {
+			t.Fatalf("sequence %d came in place of %d", seq, want)
+		}
+	}
+}
+
+// Those who wait together are served by one sync; NoSync and memory streams wait for none.
+func TestOneSyncServesAllWhoWait(t *testing.T) {
+	srv := natstest.Run(t)
+	hold := make(chan struct{})
+	l, err := Open(context.Background(), Options{
+		Connect:  srv.Connect,
+		Policies: []Policy{{Namespace: "fast", NoSync: true}, {Namespace: "mem", Storage: Memory}},
+		Default:  &Policy{},
+		Sync:     func() error { <-hold; return nil },
+		Deliver:  func([]*Message) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const n = 500
+	answers := make(chan error, n)
+	for range n {
+		l.Publish(Publication{Channel: "chat.x", QoS: 1}, func(_ Ack, err error) { answers <- err })
+	}
+	for channel, want := range map[string]string{"fast.x": DurabilityFile, "mem.x": DurabilityMemory} {
+		done := make(chan string, 1)
+		l.Publish(Publication{Channel: channel, QoS: 1}, func(a Ack, err error) { done <- a.Durability })
+		if got := <-done; got != want {
+			t.Fatalf("%s: durability %q, want %q", channel, got, want)
+		}
+	}
+	select {
+	case <-answers:
+		t.Fatal("answered before the sync had ended")
+	default:
+	}
+	close(hold)
+	for range n {
+		if err := <-answers; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if syncs := l.Stats().Syncs; syncs > n/10 {
+		t.Fatalf("%d syncs for %d messages", syncs, n)
+	}
+}
