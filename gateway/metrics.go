@@ -93,6 +93,7 @@ var families = []metric{
 	counter("jetwire_feed_restarts_total", "Tail consumers made again.", func(s *snapshot) uint64 { return s.log.TailRestarts }),
 	counter("jetwire_stream_resets_total", "Streams found made anew.", func(s *snapshot) uint64 { return s.log.Resets }),
 	counter("jetwire_published_total", "Messages that JetStream acknowledged.", func(s *snapshot) uint64 { return s.log.Published }),
+	counter("jetwire_store_syncs_total", "Syncs of the embedded store; each serves all who wait for one.", func(s *snapshot) uint64 { return s.log.Syncs }),
 	counter("jetwire_publish_refused_total", "Messages refused.", func(s *snapshot) uint64 { return s.log.Refused }),
 	counter("jetwire_publish_unknown_total", "Messages whose outcome stayed unknown.", func(s *snapshot) uint64 { return s.log.Unknown }),
 	gauge("jetwire_publish_in_flight", "Messages that wait for JetStream's acknowledgement.", func(s *snapshot) int { return s.log.InFlight }),

@@ -31,8 +31,8 @@ type Options struct {
 	Progress func(namespace string, done, total uint64)
 
 	// Sync makes everything that JetStream has stored so far survive a power cut: for a store that is this process's own.
-	// Acknowledgements and the tail of file streams with one replica wait for it (durability "file+sync"), unless the
-	// policy says NoSync. One call serves all who wait; calls are serial. nil: such streams are as JetStream leaves them.
+	// Acknowledgements and the tail of file streams with one replica wait for it where the policy says Sync (durability
+	// "file+sync"). One call serves all who wait; calls are serial. nil: policies that say so are refused.
 	Sync      func() error
 	SyncPause time.Duration // the least time between two beginnings of Sync (1 ms)
 

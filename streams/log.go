@@ -87,8 +87,21 @@ func (l *Log) fill() error {
 		}
 		l.listed[p.Namespace] = p.filled(o)
 	}
+	if o.Sync != nil {
+		return nil
+	}
+	for _, p := range o.Policies {
+		if p.Sync {
+			return fmt.Errorf("streams: namespace %s: sync: %w", p.Namespace, errNoSync)
+		}
+	}
+	if o.Default != nil && o.Default.Sync {
+		return fmt.Errorf("streams: default: sync: %w", errNoSync)
+	}
 	return nil
 }
+
+var errNoSync = errors.New("only the store of this process can be synced, and only on Linux; with an external NATS, set sync_interval there")
 
 func defaulted[T int | int64 | time.Duration](v, def T) T {
 	if v <= 0 {

@@ -43,9 +43,8 @@ type Policy struct {
 	MaxMessages    int64         // of the stream; 0: no limit
 	MaxMessageSize int           // bytes of a body; 0: Options.MaxMessageSize
 	DedupWindow    time.Duration // 2 min
-	NoSync         bool          // do not wait for Options.Sync: a power cut may take what was acknowledged
+	Sync           bool          // answer and deliver only what Options.Sync has made to survive a power cut
 
-	canSync  bool // there is Options.Sync, and it is wanted
 	unlisted bool // it is the default policy's: the storage of a stream that exists is kept
 }
 
@@ -73,4 +72,4 @@ func (p Policy) Durability() string {
 }
 
 // synced reports whether acknowledgements and the tail wait for a sync of the store.
-func (p Policy) synced() bool { return p.canSync && p.Storage == File && p.Replicas <= 1 }
+func (p Policy) synced() bool { return p.Sync && p.Storage == File && p.Replicas <= 1 }

@@ -69,7 +69,7 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 	var answered, delivered told
 	l, err := Open(context.Background(), Options{
 		Connect: srv.Connect,
-		Default: &Policy{},
+		Default: &Policy{Sync: true},
 		Sync:    d.sync,
 		Deliver: func(batch []*Message) {
 			for _, m := range batch {
@@ -153,7 +153,7 @@ func TestFailingSync(t *testing.T) {
 	delivered := make(chan uint64, 10)
 	l, err := Open(context.Background(), Options{
 		Connect: srv.Connect,
-		Default: &Policy{},
+		Default: &Policy{Sync: true},
 		Sync: func() error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -203,14 +203,14 @@ func TestFailingSync(t *testing.T) {
 	}
 }
 
-// Those who wait together are served by one sync; NoSync and memory streams wait for none.
+// Those who wait together are served by one sync; streams that need none wait for none.
 func TestOneSyncServesAllWhoWait(t *testing.T) {
 	srv := natstest.Run(t)
 	hold := make(chan struct{})
 	l, err := Open(context.Background(), Options{
 		Connect:  srv.Connect,
-		Policies: []Policy{{Namespace: "fast", NoSync: true}, {Namespace: "mem", Storage: Memory}},
-		Default:  &Policy{},
+		Policies: []Policy{{Namespace: "fast"}, {Namespace: "mem", Storage: Memory, Sync: true}},
+		Default:  &Policy{Sync: true},
 		Sync:     func() error { <-hold; return nil },
 		Deliver:  func([]*Message) {},
 	})

@@ -24,7 +24,6 @@ const (
 // filled returns the policy with its defaults in place of zeros.
 func (p Policy) filled(o *Options) Policy {
 	p.Replicas = max(p.Replicas, 1)
-	p.canSync = o.Sync != nil && !p.NoSync
 	if p.MaxMessageSize <= 0 {
 		p.MaxMessageSize = o.MaxMessageSize
 	}

@@ -124,6 +124,7 @@ func policy(name string, ns *config.Namespace) streams.Policy {
 		MaxMessages:    ns.MaxMessages,
 		MaxMessageSize: int(ns.MaxMessageSize),
 		DedupWindow:    time.Duration(ns.DedupWindow),
+		Sync:           ns.Sync,
 	}
 	if ns.Storage == "memory" {
 		p.Storage = streams.Memory

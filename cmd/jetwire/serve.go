@@ -101,6 +101,9 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.nats != nil {
+		o.Streams.Sync, o.Streams.SyncPause = s.nats.Syncer(), time.Duration(s.cfg.NATS.SyncPause)
+	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if s.gateway, err = gateway.New(starting, o); err != nil {

@@ -62,6 +62,8 @@ type NATS struct {
 	Listen    string `yaml:"listen"`     // HOST:PORT for other programs; empty: none but this process
 	MaxStore  Size   `yaml:"max_store"`  // bytes on disk; 0: three quarters of what is free
 	MaxMemory Size   `yaml:"max_memory"` // bytes of memory streams; 0: three quarters of the machine's
+
+	SyncPause Duration `yaml:"sync_pause"` // the least time between two syncs of the store
 }
 
 // Token says which secret signs tokens: a text, a file that holds it, or neither for one that is made in Data.
@@ -103,6 +105,7 @@ type Namespace struct {
 	MaxMessages    int64     `yaml:"max_messages,omitempty"`     // 0: no limit
 	MaxMessageSize Size      `yaml:"max_message_size,omitempty"` // 0: limits.body_bytes
 	DedupWindow    Duration  `yaml:"dedup_window,omitempty"`
+	Sync           bool      `yaml:"sync,omitempty"` // of the embedded store, before anything is answered or delivered
 	Subscribe      auth.Rule `yaml:"subscribe,omitempty"`
 	Publish        auth.Rule `yaml:"publish,omitempty"`
 	History        auth.Rule `yaml:"history,omitempty"`
@@ -138,6 +141,7 @@ func Default() Config {
 			HistoryPage:        gateway.DefaultHistoryPage,
 			UnlistedNamespaces: streams.DefaultMaxUnlisted,
 		},
+		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		DrainTimeout: Duration(DefaultDrainTimeout),
 		Log:          Log{Level: "info", Format: "auto"},

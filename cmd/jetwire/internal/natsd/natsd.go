@@ -51,6 +51,7 @@ type Server struct {
 	ns       *server.Server
 	password string
 	log      *slog.Logger
+	store    store
 	once     sync.Once
 }
 
@@ -65,7 +66,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.store, err = openStore(o.Dir); err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
 	if s.ns, err = server.NewServer(opts); err != nil {
+		s.store.close()
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	l := &logger{log: o.Logger.With("part", "nats")}
@@ -143,10 +148,15 @@ func (s *Server) reachable() string {
 	return addr.String()
 }
 
+// Syncer returns a function that makes everything stored so far survive a power cut; nil where the system has none.
+// It must not be called after Shutdown.
+func (s *Server) Syncer() func() error { return s.store.syncer() }
+
 // Shutdown stops the server and waits for it; its streams are flushed. It may be called more than once.
 func (s *Server) Shutdown() {
 	s.once.Do(func() {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
+		s.store.close()
 	})
 }
