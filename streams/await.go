@@ -6,14 +6,18 @@ import (
 )
 
 // Await returns the head, once the tail has brought what the reader may know to be stored: everything that this Log had
-// acknowledged when it was called, and what the log held then up to until. Whoever was told of a message and then asks
+// acknowledged when it was called; with until, what the log held then up to there. Whoever was told of a message and then asks
 // for what is stored must not get less because the tail is a moment behind. It costs nothing where the head is that
 // far; a later until costs a question to the log. Errors: as Page's; ErrUnavailable if the tail does not get there in
 // time.
 func (s *Stream) Await(ctx context.Context, channel string, until uint64) (uint64, error) {
 	p := &pager{s: s, g: s.gen.Load(), r: PageRequest{Channel: channel}}
 	g, target := p.g, p.g.acked.Load()
-	if until > max(target, g.head.Load()) {
+	switch {
+	case until == 0:
+	case until <= max(target, g.head.Load()):
+		target = min(target, until)
+	default:
 		info, err := p.state(ctx)
 		if err != nil {
 			return 0, err
