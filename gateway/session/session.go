@@ -300,15 +300,16 @@ func (s *Session) Drain(after time.Duration) {
 // Closed ends the session with its connection.
 func (s *Session) Closed() {
 	s.mu.Lock()
-	subs := s.subs
-	s.subs, s.closed = nil, true
-	for _, sub := range subs {
+	var places []Subscription
+	for _, sub := range s.subs {
 		sub.ended = true
-	}
-	s.mu.Unlock()
-	for _, sub := range subs {
 		if sub.place != nil {
-			sub.place.Cancel()
+			places = append(places, sub.place)
 		}
+	}
+	s.subs, s.closed = nil, true
+	s.mu.Unlock()
+	for _, place := range places {
+		place.Cancel()
 	}
 }
