@@ -141,7 +141,7 @@ func (s *Stream) resume() error {
 		return err
 	}
 	info, g := st.CachedInfo(), s.gen.Load()
-	if !info.Created.Equal(g.created) || info.State.LastSeq < g.head.Load() {
+	if epochOf(info) != g.epoch || info.State.LastSeq < g.head.Load() {
 		return fmt.Errorf("stream %s has just been made anew", s.name)
 	}
 	if first := g.first.Load(); first > g.head.Load()+1 {

@@ -99,7 +99,7 @@ func identity(h nats.Header) (from, id string) {
 	}
 	if v := h[headerID]; len(v) > 0 {
 		id = unescape(v[0])
-	} else if v := h[headerMsgID]; len(v) > 0 && from == "" {
+	} else if v := h[headerMsgID]; len(v) > 0 {
 		id = v[0]
 	}
 	return from, id

@@ -113,7 +113,7 @@ func (p *pager) state(ctx context.Context) (*jetstream.StreamInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Created.Equal(p.g.created) {
+	if epochOf(info) != p.g.epoch {
 		p.s.suspect(nil)
 		return nil, fmt.Errorf("%w: the stream was made anew", ErrWrongEpoch)
 	}

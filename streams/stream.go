@@ -60,7 +60,6 @@ type Stream struct {
 type generation struct {
 	// Fixed after construction.
 	epoch   string
-	created time.Time
 	born    uint64 // what was stored up to here may have left the log before it began
 	index   *index.Index
 	ring    ring
@@ -133,7 +132,7 @@ func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, 
 // begin starts a new generation at the stream's present end. The caller must hold tail.mu.
 func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 	last := info.State.LastSeq
-	g := &generation{epoch: epochOf(info.Created), created: info.Created, index: index.New(s.budget), born: last}
+	g := &generation{epoch: epochOf(info), index: index.New(s.budget), born: last}
 	if info.State.Msgs == last {
 		g.born = 0 // nothing has ever left this log
 	}
@@ -153,7 +152,14 @@ func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 	return g
 }
 
-func epochOf(created time.Time) string { return strconv.FormatInt(created.UnixNano(), 36) }
+// epochOf names the life of a stream: when it was made and, if it has gone back since, when that was found.
+func epochOf(info *jetstream.StreamInfo) string {
+	epoch := strconv.FormatInt(info.Created.UnixNano(), 36)
+	if life := info.Config.Metadata[lifeMark]; life != "" {
+		epoch += "-" + life
+	}
+	return epoch
+}
 
 // see takes note of where the log begins.
 func (g *generation) see(info *jetstream.StreamInfo) {
@@ -271,8 +277,13 @@ func (s *Stream) check() error {
 	default:
 		return err
 	}
-	if lost := info.State.LastSeq < head; lost || !info.Created.Equal(g.created) {
-		s.log.opts.Logger.Warn("the stream was made anew: positions in it start again", "stream", s.name, "epoch", epochOf(info.Created), "truncated", lost)
+	if info.State.LastSeq < head && epochOf(info) == g.epoch {
+		if info, err = renew(ctx, s.log.feed.js, info.Config); err != nil {
+			return err
+		}
+	}
+	if epoch := epochOf(info); epoch != g.epoch {
+		s.log.opts.Logger.Warn("the stream was made anew, or has gone back: positions in it start again", "stream", s.name, "epoch", epoch, "last", info.State.LastSeq, "was", head)
 		s.reset(info)
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 
 const (
 	streamPrefix = "JW_"
-	mark         = "jetwire" // metadata key of the streams that are ours
+	mark         = "jetwire"      // metadata key of the streams that are ours
+	lifeMark     = "jetwire-life" // metadata key: when it was found that the stream had gone back
 	// headerRoom is what a stream's message size limit leaves for headers.
 	headerRoom = 4 << 10
 )
@@ -146,6 +148,21 @@ func ensure(ctx context.Context, js jetstream.JetStream, p Policy, allowShrink b
 	}
 	if st, err = js.UpdateStream(ctx, want); err != nil {
 		return nil, streamError(name, err)
+	}
+	return st.CachedInfo(), nil
+}
+
+// renew gives a stream whose sequences went back (its server came back with an older or an empty store) another epoch,
+// since they will be given out again: a position from before must not be taken for one of now.
+func renew(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+	c.Metadata = maps.Clone(c.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[lifeMark] = strconv.FormatInt(time.Now().UnixNano(), 36)
+	st, err := js.UpdateStream(ctx, c)
+	if err != nil {
+		return nil, streamError(c.Name, err)
 	}
 	return st.CachedInfo(), nil
 }
