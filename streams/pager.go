@@ -128,7 +128,6 @@ func (p *pager) ascend(ctx context.Context) error {
 // descend fills a page, newest first.
 func (p *pager) descend(ctx context.Context) error {
 	low, top := p.r.After+1, p.until // what lies above top is done
-	patient := true
 	for top >= low {
 		known := p.complete(low)
 		seqs := p.g.index.Before(nil, p.r.Channel, low-1, top, p.want())
@@ -144,15 +143,11 @@ func (p *pager) descend(ctx context.Context) error {
 			break
 		}
 		top = min(top, floor-1)
-		if patient {
-			patient = false
-			if err := p.reach(ctx, low); err != nil {
-				return err
-			}
-			if p.floor() < floor {
-				patient = true
-				continue
-			}
+		if err := p.reach(ctx, low); err != nil {
+			return err
+		}
+		if p.floor() < floor {
+			continue
 		}
 		if full, err := p.descendSlow(ctx, low, top); full || err != nil {
 			return err
