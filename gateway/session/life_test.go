@@ -133,6 +133,16 @@ func TestCommandsBehindTheEnd(t *testing.T) {
 	}
 }
 
+// What broke: a frame that began with a command before connect was refused and closed, and yet what followed in it was
+// carried out.
+func TestNothingIsDoneBehindAClose(t *testing.T) {
+	n := newBench(t)
+	n.receive(`{"id":1,"ping":{}}{"id":2,"connect":{"token":"alice"}}{"id":3,"publish":{"channel":"chat.a","data":1}}`)
+	if n.p.closed() != wire.Unauthenticated || len(n.b.seen) != 0 {
+		t.Errorf("closed with %v, published %v", n.p.closed(), n.b.seen)
+	}
+}
+
 // What is unsubscribed while it is being put in place is answered behind it, and nothing comes behind that answer.
 func TestUnsubscribeBeforeInPlace(t *testing.T) {
 	n := connected(t, "alice")

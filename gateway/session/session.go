@@ -81,7 +81,8 @@ type Session struct {
 	subs     []*subscription
 	inFlight int
 	warned   bool // that the token has expired
-	closed   bool
+	ending   bool // the connection is being closed
+	closed   bool // the connection has ended
 }
 
 type subscription struct {
@@ -114,7 +115,7 @@ func (s *Session) Receive(text bool, payload []byte) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
 	r.decoder.Reset(payload)
-	for !s.isClosed() {
+	for !s.isOver() {
 		err := r.decoder.Next(&r.command)
 		var refused *wire.Error
 		switch {
@@ -255,12 +256,18 @@ func wireError(err error) *wire.Error {
 	return wire.Internal.Err()
 }
 
-func (s *Session) close(code wire.Code) { s.conn.Close(code, code.String()) }
+// close ends the connection, and with it what it has sent behind the command in hand.
+func (s *Session) close(code wire.Code) {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.conn.Close(code, code.String())
+}
 
-func (s *Session) isClosed() bool {
+func (s *Session) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closed
+	return s.ending || s.closed
 }
 
 // Drained is called when the connection has room again for what a subscription could not send.
