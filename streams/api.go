@@ -36,6 +36,10 @@ type Options struct {
 	Sync      func() error
 	SyncPause time.Duration // the least time between two beginnings of Sync (1 ms)
 
+	// Fault says whether a stream's store has failed, where the server is this process's own: what is published to it is then
+	// refused with ErrStoreFull at once, instead of left without an answer. May be nil.
+	Fault func(stream string) error
+
 	PublishTimeout time.Duration // how long an acknowledgement may take (5 s)
 	IndexBytes     int64         // memory for the indexes of all streams (256 MiB)
 	RingBytes      int64         // memory for the recent messages of each stream (16 MiB)

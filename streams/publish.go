@@ -81,6 +81,13 @@ func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 		done(Ack{}, p.log.away())
 		return
 	}
+	if f := p.log.opts.Fault; f != nil {
+		if err := f(s.name); err != nil {
+			p.refused.Add(1)
+			done(Ack{}, fmt.Errorf("%w: %w", ErrStoreFull, err))
+			return
+		}
+	}
 	o := outgoing{
 		pending: pending{s, done, s.gen.Load().head.Load()},
 		subject: m.Channel, from: m.From, id: m.ID, dedup: m.QoS == 2,

@@ -59,11 +59,11 @@ type Stream struct {
 // generation is one life of a stream: what is known of one epoch.
 type generation struct {
 	// Fixed after construction.
-	epoch   string
-	born    uint64 // what was stored up to here may have left the log before it began
-	index   *index.Index
-	ring    ring
-	cancel  context.CancelFunc // of the rebuild
+	epoch  string
+	born   uint64 // what was stored up to here may have left the log before it began
+	index  *index.Index
+	ring   ring
+	cancel context.CancelFunc // of the rebuild
 
 	head atomic.Uint64 // see Stream.Head
 	// Of synced streams: what is known to be stored, and what of it has been synced.

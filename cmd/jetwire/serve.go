@@ -102,6 +102,7 @@ func (s *server) start(ctx context.Context) error {
 		return err
 	}
 	if s.nats != nil {
+		o.Streams.Fault = s.nats.Fault
 		o.Streams.Sync, o.Streams.SyncPause = s.nats.Syncer(), time.Duration(s.cfg.NATS.SyncPause)
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)

@@ -52,6 +52,7 @@ type Server struct {
 	password string
 	log      *slog.Logger
 	store    store
+	faults   faults
 	once     sync.Once
 }
 
@@ -86,6 +87,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	case !s.ns.ReadyForConnections(readyTimeout):
 		err = errors.New("it did not come up in time")
 	default:
+		s.watchStores()
 		return s, nil
 	}
 	s.Shutdown()
@@ -155,6 +157,10 @@ func (s *Server) Syncer() func() error { return s.store.syncer() }
 // Shutdown stops the server and waits for it; its streams are flushed. It may be called more than once.
 func (s *Server) Shutdown() {
 	s.once.Do(func() {
+		if s.faults.stop != nil {
+			close(s.faults.stop)
+			<-s.faults.done
+		}
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
 		s.store.close()
