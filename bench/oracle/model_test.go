@@ -40,7 +40,6 @@ type modelMessage struct {
 	from, id string
 	seq      uint64 // 0: not stored
 	prev     uint64
-	refused  bool
 	acked    bool
 	open     []int // attempts
 }
