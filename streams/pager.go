@@ -129,9 +129,9 @@ func (p *pager) ascend(ctx context.Context) error {
 func (p *pager) descend(ctx context.Context) error {
 	low, top := p.r.After+1, p.until // what lies above top is done
 	for top >= low {
-		known := p.complete(low)
+		known, floor := p.complete(low), p.floor()
 		seqs := p.g.index.Before(nil, p.r.Channel, low-1, top, p.want())
-		floor := p.floor()
+		floor = max(floor, p.floor()) // the answer is complete from the higher one on: the rebuild lowers it, the budget raises it
 		if len(seqs) > 0 {
 			if done, err := p.fetch(ctx, seqs); done || err != nil {
 				return err

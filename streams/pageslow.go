@@ -29,7 +29,7 @@ func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
 		case m.Seq < next:
 			continue
 		case m.Seq >= floor: // from here on the index also knows what is missing
-			return floor, nil
+			return max(next, floor), nil
 		case m.Seq > p.until:
 			p.page.Through = p.edge()
 			return 0, nil
