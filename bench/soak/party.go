@@ -2,7 +2,6 @@ package soak
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -193,37 +192,75 @@ func (r *run) browse(ctx, storm context.Context, i int) {
 		back := rng.IntN(2) == 0
 		from := to - min(to, uint64(rng.IntN(3000)))
 		h := client.HistoryRequest{Channel: channel, Since: from, Until: to, Limit: 1 + rng.IntN(200)}
-		if err := r.walk(ctx, p.c, p.name, &h, back); err != nil && ctx.Err() == nil && storm.Err() == nil {
+		if err := r.walkThrough(ctx, p.c, p.name, &h, back); err != nil && ctx.Err() == nil && storm.Err() == nil {
 			r.failures.add("%s: history %+v: %v", p.name, h, err)
 		}
 	}
 }
 
-// walk reads one range of the history.
-func (r *run) walk(ctx context.Context, c *client.Client, name string, h *client.HistoryRequest, back bool) error {
+// walkThrough reads one range of the history.
+func (r *run) walkThrough(ctx context.Context, c *client.Client, name string, h *client.HistoryRequest, back bool) error {
 	ctx, cancel := context.WithTimeout(ctx, r.o.Settle)
 	defer cancel()
 	h.Newest = back
-	began := time.Now()
-	reader := r.oracle.Walk(name, h.Channel, h.Since, h.Until, back)
-	for m, err := range c.HistoryAll(ctx, *h) {
-		var lost *client.LostError
-		switch {
-		case errors.As(err, &lost):
-			r.failures.add("%s: %v", name, lost)
-		case err != nil:
-			reader.Leave()
-			return err
-		default:
-			reader.Message(oracle.Delivery{Seq: m.Seq, Prev: m.Prev, From: m.From, ID: m.ID, Body: m.Body})
-		}
+	w := &walk{r: r, name: name, h: *h, reader: r.oracle.Walk(name, h.Channel, h.Since, h.Until, back)}
+	if err := w.read(ctx, c); err != nil {
+		w.reader.Leave()
+		return err
 	}
-	reader.End()
-	if n := reader.Missing(); n > 0 {
-		r.o.Progress(fmt.Sprintf("%s lacks %d messages of %+v, which took %v", name, n, *h, time.Since(began)))
+	w.reader.End()
+	if n := w.reader.Missing(); n > 0 || w.strange {
+		w.tell(n)
 	}
 	r.count(Counters{Walks: 1})
 	return nil
+}
+
+// walk is one range of the history being read.
+type walk struct {
+	r       *run
+	name    string
+	h       client.HistoryRequest
+	reader  *oracle.Reader
+	strange bool // something came that was not asked for
+	pages   []string
+}
+
+const toldPages = 40 // of a walk that went wrong
+
+func (w *walk) read(ctx context.Context, c *client.Client) error {
+	for h := w.h; ; {
+		began := time.Now()
+		page, err := c.History(ctx, h)
+		if err != nil {
+			return err
+		}
+		if page.Lost != nil {
+			w.r.failures.add("%s: history %+v says that %+v is lost", w.name, h, *page.Lost)
+		}
+		for i := range page.Messages {
+			m := &page.Messages[i]
+			w.strange = w.strange || m.Seq <= w.h.Since || m.Seq > w.h.Until
+			w.reader.Message(oracle.Delivery{Seq: m.Seq, Prev: m.Prev, From: m.From, ID: m.ID, Body: m.Body})
+		}
+		if n := len(page.Messages); len(w.pages) < toldPages && n > 0 {
+			w.pages = append(w.pages, fmt.Sprintf("%q: %d from %d to %d in %v", h.Cursor, n, page.Messages[0].Seq, page.Messages[n-1].Seq, time.Since(began)))
+		} else if len(w.pages) < toldPages {
+			w.pages = append(w.pages, fmt.Sprintf("%q: nothing in %v", h.Cursor, time.Since(began)))
+		}
+		if page.Next == "" {
+			return nil
+		}
+		h = client.HistoryRequest{Channel: h.Channel, Cursor: page.Next, Limit: h.Limit}
+	}
+}
+
+// tell shows the pages of a walk that went wrong.
+func (w *walk) tell(missing int) {
+	w.r.o.Progress(fmt.Sprintf("%s lacks %d messages of %+v; its pages:", w.name, missing, w.h))
+	for _, p := range w.pages {
+		w.r.o.Progress("  " + p)
+	}
 }
 
 // readAll reads everything, in each way there is.
@@ -243,7 +280,7 @@ func (r *run) readAll(ctx context.Context) error {
 			for i, back := range []bool{false, true} {
 				name := []string{"history-oldest-first", "history-newest-first"}[i]
 				h := client.HistoryRequest{Channel: channel, Until: to}
-				if err := r.walk(ctx, c, name, &h, back); err != nil {
+				if err := r.walkThrough(ctx, c, name, &h, back); err != nil {
 					r.failures.add("%s of %s: %v", name, channel, err)
 				}
 			}
