@@ -193,6 +193,38 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// A message that is still being tried is not forgotten, however many are stored behind it: its retry must be known for one.
+func TestAnOpenAttemptIsRemembered(t *testing.T) {
+	o := New(Options{Remember: 100})
+	r := o.Subscriber("r", "a.b", 0)
+	again := o.Publishing("a.b", "p", "1")
+	publish(o, "a.b", 1, 5000)
+	deliver(r, "a.b", 1, 5000)
+	publish(o, "a.b", 5001, 1)
+	again.Acknowledged(Ack{Seq: 1, Epoch: "e", Duplicate: true})
+	deliver(r, "a.b", 5001, 1)
+	if v := o.Judge(); !v.OK() || v.Published != 5001 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// What a walk lacked counts, however many walks come behind it.
+func TestALossIsNotForgottenWithItsReader(t *testing.T) {
+	o := New(Options{})
+	publish(o, "a.b", 1, 2)
+	for i := range 2 * endedReaders {
+		w := o.Walk("w", "a.b", 0, 2, false)
+		deliver(w, "a.b", 1, 1)
+		if i > 0 {
+			deliver(w, "a.b", 2, 1)
+		}
+		w.End()
+	}
+	if v := o.Judge(); v.Lost != 1 || v.Counts.Violations() != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
 // Many goroutines tell at the same time, in whatever order they run.
 func TestConcurrentUse(t *testing.T) {
 	const n, readers = 2000, 4
