@@ -201,7 +201,9 @@ func TestAnOpenAttemptIsRemembered(t *testing.T) {
 	publish(o, "a.b", 1, 5000)
 	deliver(r, "a.b", 1, 5000)
 	publish(o, "a.b", 5001, 1)
+	third := o.Publishing("a.b", "p", "1")
 	again.Acknowledged(Ack{Seq: 1, Epoch: "e", Duplicate: true})
+	third.Acknowledged(Ack{Seq: 1, Epoch: "e", Duplicate: true})
 	deliver(r, "a.b", 5001, 1)
 	if v := o.Judge(); !v.OK() || v.Published != 5001 {
 		t.Errorf("%+v", v)
