@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -43,10 +44,23 @@ func main() {
 // program is jetbench with its streams, so that tests run it in their own process.
 type program struct {
 	out io.Writer // the report
-	log io.Writer // progress
+	log io.Writer // progress, and what servers print
+}
+
+// shared is a Writer that may be written to by several at a time.
+type shared struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Write(p)
 }
 
 func (p *program) app() *cli.App {
+	p.log = &shared{to: p.log}
 	return &cli.App{
 		Name:  "jetbench",
 		Usage: "measure a Jetwire server",
