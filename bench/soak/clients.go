@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,14 +79,22 @@ func (r *run) closeClients() {
 }
 
 // dial connects a client over a link.
-func (r *run) dial(ctx context.Context, l *link, user string, onState func(client.State)) (*client.Client, error) {
+func (r *run) dial(ctx context.Context, l *link, user string) (*client.Client, error) {
 	return client.Dial(ctx, client.Options{
 		URL:        "ws://" + l.addr() + "/ws",
 		Name:       "jetbench soak " + l.name,
 		Token:      func(context.Context) (string, error) { return r.o.Token(user) },
 		BackoffMin: backoffMin, BackoffMax: backoffMax, ReplyTimeout: replyTimeout,
-		OnState: onState,
+		Logger: slog.New(slog.NewTextHandler(progress(r.o.Progress), &slog.HandlerOptions{Level: slog.LevelWarn})).With("client", l.name),
 	})
+}
+
+// progress is a logger's writer.
+type progress func(string)
+
+func (p progress) Write(line []byte) (int, error) {
+	p(strings.TrimRight(string(line), "\n"))
+	return len(line), nil
 }
 
 // hangUp closes a client and keeps its counters.

@@ -87,7 +87,7 @@ func (p *party) fresh(fromNow bool) {
 func (p *party) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.r.o.Settle)
 	defer cancel()
-	c, err := p.r.dial(ctx, p.link, p.name, nil)
+	c, err := p.r.dial(ctx, p.link, p.name)
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func (w *walk) tell(missing int) {
 
 // readAll reads everything, in each way there is.
 func (r *run) readAll(ctx context.Context) error {
-	c, err := r.dial(ctx, r.links[0], "reader", nil)
+	c, err := r.dial(ctx, r.links[0], "reader")
 	if err != nil {
 		return err
 	}

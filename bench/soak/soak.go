@@ -183,7 +183,7 @@ func (r *run) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.o.Settle, errors.New("soak: publishers and subscribers could not connect"))
 	defer cancel()
 	for i := range r.o.Publishers {
-		c, err := r.dial(ctx, r.links[i], publisherUser(i), nil)
+		c, err := r.dial(ctx, r.links[i], publisherUser(i))
 		if err != nil {
 			return err
 		}
