@@ -255,7 +255,7 @@ func (s *Stream) check() error {
 	ctx, cancel := context.WithTimeout(s.log.ctx, requestTimeout)
 	defer cancel()
 	g := s.gen.Load()
-	head := g.head.Load() // before the question: the answer may be older than what the tail brings meanwhile
+	head := max(g.head.Load(), g.acked.Load()) // before the question: the answer may be older than what the tail brings meanwhile
 	st, err := s.log.feed.js.Stream(ctx, s.name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		// The server forgets a stream's name before it removes the stream's files, and a stream that is made in between finds them.
