@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -47,8 +48,14 @@ func (p *program) measure(c *cli.Context, run scenario) (err error) {
 	return nil
 }
 
+// written is a scenario's report.
+type written interface {
+	JSON() ([]byte, error)
+	WriteText(w io.Writer) error
+}
+
 // report writes JSON where it was asked for, and text to standard output unless that is where the JSON goes.
-func (p *program) report(path string, r *bench.Report) error {
+func (p *program) report(path string, r written) error {
 	if path == "" {
 		return r.WriteText(p.out)
 	}

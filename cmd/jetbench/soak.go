@@ -85,30 +85,13 @@ func (p *program) runSoak(c *cli.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)
 	}
-	if err := p.reportSoak(c.String("json"), r); err != nil {
+	if err := p.report(c.String("json"), r); err != nil {
 		return err
 	}
 	if r.Broken() {
 		return fmt.Errorf("seed %d: %w", o.Seed, errPromise)
 	}
 	return nil
-}
-
-func (p *program) reportSoak(path string, r *soak.Report) error {
-	if path != "" {
-		text, err := r.JSON()
-		if err != nil {
-			return err
-		}
-		if path == "-" {
-			_, err = p.out.Write(text)
-			return err
-		}
-		if err := os.WriteFile(path, text, 0o644); err != nil { //nolint:gosec // a report is no secret
-			return fmt.Errorf("report: %w", err)
-		}
-	}
-	return r.WriteText(p.out)
 }
 
 // soaked is the server under soak: one program and one data directory, and one process after the other.
