@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/transport"
@@ -175,9 +173,6 @@ func (g *Gateway) deliver(batch []*streams.Message) {
 	g.hub.Deliver(batch)
 	g.metrics.latency.Observe(max(0, time.Duration(time.Now().UnixNano()-stored).Seconds()))
 }
-
-// Registry is where the gateway's metrics are.
-func (g *Gateway) Registry() *prometheus.Registry { return g.opt.Metrics }
 
 // handler serves every request that is no WebSocket upgrade.
 func (g *Gateway) handler() http.Handler { return newHTTP(g) }
