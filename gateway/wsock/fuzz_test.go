@@ -51,6 +51,7 @@ func FuzzOracle(f *testing.F) {
 	f.Add([]byte("\x01\x04\xce\xba\xed\xa0\x00\x01\x80"), false)
 	f.Add([]byte("\x00\x01a"), false)
 	f.Add([]byte("\xc1\x01a"), true)
+	f.Add([]byte("\x01\x010\x88\x04\x03\xe8xx"), true) // a close inside a fragmented message
 	f.Fuzz(func(t *testing.T, plan []byte, server bool) {
 		frames := planned(plan)
 		stream := encode(server, frames...)
@@ -75,6 +76,9 @@ func planned(plan []byte) (fs []frame) {
 	}
 	return fs
 }
+
+// errClosed ends the oracle's reading. It is not io.EOF: inside a fragmented message that would end the message.
+var errClosed = errors.New("closed")
 
 // oracle reads stream with wsutil.
 func oracle(stream []byte, server bool) (res result) {
@@ -111,7 +115,7 @@ func oracle(stream []byte, server bool) (res result) {
 			}
 			rec.Close(uint16(code), []byte(reason))
 			closed = true
-			return io.EOF
+			return errClosed
 		}
 		return nil
 	}
