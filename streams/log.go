@@ -35,7 +35,7 @@ type Log struct {
 		admit  sync.Mutex
 	}
 
-	gaps, refills, restarts, resets, delivered, syncs atomic.Uint64
+	gaps, refills, restarts, resets, delivered, synced atomic.Uint64
 }
 
 // Open connects to NATS, makes or updates the streams of the listed namespaces and begins to tail them. It refuses an
@@ -240,7 +240,7 @@ func (l *Log) Connected() bool {
 func (l *Log) Stats() Stats {
 	st := Stats{
 		GapsFound: l.gaps.Load(), GapsRefilled: l.refills.Load(), TailRestarts: l.restarts.Load(), Resets: l.resets.Load(),
-		Delivered: l.delivered.Load(), Syncs: l.syncs.Load(),
+		Delivered: l.delivered.Load(), Syncs: l.synced.Load(),
 		Published: l.pub.published.Load(), Refused: l.pub.refused.Load(), Unknown: l.pub.unknown.Load(),
 	}
 	st.InFlight, st.Queued = l.pub.counts()

@@ -21,9 +21,9 @@ type syncer struct {
 	ended   bool
 }
 
-// unsynced is somebody who waits until a sequence has been synced.
+// unsynced is somebody who waits until a sequence has been synced, or for a sync that begins later.
 type unsynced struct {
-	g    *generation
+	g    *generation // nil: any sync that begins later will do
 	seq  uint64
 	then func(error) // called once, without a lock; it must not block
 }
@@ -37,14 +37,18 @@ func (y *syncer) after(g *generation, seq uint64, then func(error)) {
 		then(nil)
 		return
 	}
+	y.add(unsynced{g, seq, then})
+}
+
+func (y *syncer) add(w unsynced) {
 	y.mu.Lock()
 	ended := y.ended
 	if !ended {
-		y.waiting = append(y.waiting, unsynced{g, seq, then})
+		y.waiting = append(y.waiting, w)
 	}
 	y.mu.Unlock()
 	if ended {
-		then(ErrClosed)
+		w.then(ErrClosed)
 		return
 	}
 	select {
@@ -68,6 +72,8 @@ func (y *syncer) run(ctx context.Context) {
 			select {
 			case <-pause.C:
 			case <-ctx.Done():
+			}
+			if ctx.Err() != nil {
 				finish(todo, ErrClosed)
 				continue
 			}
@@ -85,7 +91,7 @@ func (y *syncer) take() (todo []unsynced) {
 	y.mu.Unlock()
 	left := todo[:0]
 	for _, w := range todo {
-		if w.g.synced.Load() >= w.seq {
+		if w.g != nil && w.g.synced.Load() >= w.seq {
 			w.then(nil)
 		} else {
 			left = append(left, w)
@@ -97,13 +103,16 @@ func (y *syncer) take() (todo []unsynced) {
 func (y *syncer) sync(todo []unsynced) error {
 	stored := make(map[*generation]uint64)
 	for _, w := range todo {
+		if w.g == nil {
+			continue
+		}
 		stored[w.g] = w.g.stored.Load()
 	}
 	if err := y.log.opts.Sync(); err != nil {
 		y.log.opts.Logger.Error("the store cannot be synced; what waits is neither acknowledged nor delivered", "error", err)
 		return fmt.Errorf("%w: stored, but not synced", ErrTimeout)
 	}
-	y.log.syncs.Add(1)
+	y.log.synced.Add(1)
 	for g, seq := range stored {
 		raise(&g.synced, seq)
 	}
@@ -142,4 +151,28 @@ func (y *syncer) wait(g *generation, seq uint64) bool {
 			return false
 		}
 	}
+}
+
+// Synced calls then once everything that JetStream had acknowledged before the call, to whomever, would survive a power cut;
+// at once where nothing is synced: there is no Options.Sync, or no policy asks for it. then runs without a lock, from any
+// goroutine, and must not block. Errors: ErrTimeout if the sync failed, ErrClosed.
+func (l *Log) Synced(then func(error)) {
+	if !l.syncsAny() {
+		then(nil)
+		return
+	}
+	l.syncer.add(unsynced{then: then})
+}
+
+// syncsAny reports whether any policy wants its stream to be synced.
+func (l *Log) syncsAny() bool {
+	if l.opts.Sync == nil {
+		return false
+	}
+	for _, p := range l.listed {
+		if p.synced() {
+			return true
+		}
+	}
+	return l.opts.Default != nil && l.opts.Default.synced()
 }

@@ -245,3 +245,85 @@ func TestOneSyncServesAllWhoWait(t *testing.T) {
 		t.Fatalf("%d syncs for %d messages", syncs, n)
 	}
 }
+
+// Synced waits for a sync that begins after the call: one that is under way may have missed what was stored meanwhile.
+func TestSynced(t *testing.T) {
+	srv := natstest.Run(t)
+	began, end := make(chan struct{}), make(chan error)
+	l, err := Open(context.Background(), Options{
+		Connect: srv.Connect,
+		Default: &Policy{Sync: true},
+		Sync:    func() error { began <- struct{}{}; return <-end },
+		Deliver: func([]*Message) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func() chan error {
+		done := make(chan error, 1)
+		l.Synced(func(err error) { done <- err })
+		return done
+	}
+	first := call()
+	<-began
+	second := call()
+	end <- nil
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	select {
+	case err := <-second:
+		t.Fatalf("a sync that had begun before the call was taken for one that covers it: %v", err)
+	default:
+	}
+	end <- errors.New("input/output error")
+	if err := <-second; !errors.Is(err, ErrTimeout) {
+		t.Fatalf("the sync failed, and it says %v", err)
+	}
+	third := call()
+	<-began
+	fourth := call()
+	closed := make(chan error, 1)
+	go func() { closed <- l.Close() }()
+	<-l.ctx.Done()
+	end <- nil
+	if err := <-third; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-fourth; !errors.Is(err, ErrClosed) {
+		t.Fatalf("the Log closes, and it says %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-call(); !errors.Is(err, ErrClosed) {
+		t.Fatalf("the Log is closed, and it says %v", err)
+	}
+}
+
+// Where nothing is synced, Synced waits for nothing.
+func TestSyncedWithoutSync(t *testing.T) {
+	for name, o := range map[string]Options{
+		"no sync":   {Default: &Policy{}},
+		"no policy": {Default: &Policy{}, Policies: []Policy{{Namespace: "mem", Storage: Memory, Sync: true}}, Sync: func() error { return errors.New("called") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Connect, o.Deliver = natstest.Run(t).Connect, func([]*Message) {}
+			l, err := Open(context.Background(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			called := false
+			l.Synced(func(err error) {
+				if called = true; err != nil {
+					t.Error(err)
+				}
+			})
+			if !called {
+				t.Fatal("it waits")
+			}
+		})
+	}
+}
