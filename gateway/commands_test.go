@@ -41,7 +41,7 @@ func TestPublishSubscribe(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 		bob.must("ack", `"channel":"chat.a","seq":3`)
-		bob.refused(wire.AckOutOfRange, "ack", `"channel":"chat.a","seq":4`)
+		bob.refused(wire.AckAhead, "ack", `"channel":"chat.a","seq":4`)
 		bob.must("unsubscribe", `"channel":"chat.a"`)
 		alice.publish("chat.a", `"three"`)
 		bob.must("ping", ``)

@@ -96,7 +96,7 @@ func (g *Grant) Expired(now time.Time) bool {
 }
 
 // Allows returns nil if the grant and the rules of the channel's namespace both allow op, else ErrExpired or ErrDenied.
-// The channel must have been validated. It does not allocate.
+// The channel must have been validated. It may be a pattern to subscribe to: then all that it can bring must be allowed. It does not allocate.
 func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 	if g.Expired(now) {
 		return ErrExpired
@@ -134,7 +134,7 @@ func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 
 func matchAny(patterns []string, channel string) bool {
 	for _, p := range patterns {
-		if wire.Match(p, channel) {
+		if wire.Covers(p, channel) {
 			return true
 		}
 	}
@@ -142,10 +142,11 @@ func matchAny(patterns []string, channel string) bool {
 }
 
 // owns says whether the channel's second token is the user. A user whose name is no single token (it holds a dot, say)
-// owns no channel: were it otherwise, the user "a.b" would own what lies below the user "a".
+// owns no channel: were it otherwise, the user "a.b" would own what lies below the user "a". Nor does one whose name is a
+// wildcard, which would own every inbox as a pattern.
 func owns(user, channel string) bool {
 	_, rest, ok := strings.Cut(channel, ".")
-	if !ok || user == "" {
+	if !ok || user == "" || wire.IsPattern(user) {
 		return false
 	}
 	second, _, _ := strings.Cut(rest, ".")

@@ -40,6 +40,18 @@ func TestAllows(t *testing.T) {
 		{Own, chat, "alice", "user.alice", ErrDenied},
 		{Own, []string{"user.bob"}, "alice", "user.bob", nil},
 
+		{"", nil, "alice", "chat.>", nil},
+		{SignedIn, chat, "alice", "chat.*", nil},
+		{SignedIn, chat, "alice", "chat.>", ErrDenied},
+		{SignedIn, chat, "alice", "chat.*.x", ErrDenied},
+		{Granted, nil, "alice", "chat.*", ErrDenied},
+		{Granted, all, "alice", "chat.>", nil},
+		{Own, nil, "alice", "user.alice.>", nil},
+		{Own, nil, "alice", "user.*", ErrDenied},
+		{Own, nil, "alice", "user.>", ErrDenied},
+		{Own, nil, "*", "user.*", ErrDenied},
+		{Own, nil, ">", "user.>", ErrDenied},
+
 		{Nobody, nil, "alice", "chat.lobby", ErrDenied},
 		{Nobody, all, "alice", "chat.lobby", ErrDenied},
 		{"everybody", all, "alice", "chat.lobby", ErrDenied},

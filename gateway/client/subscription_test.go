@@ -337,8 +337,8 @@ func TestAck(t *testing.T) {
 			t.Error(err)
 		}
 		go func() { done <- sub.Ack(t.Context(), 8) }()
-		pc.refuse(pc.expect(wire.OpAck), wire.AckOutOfRange)
-		if err := <-done; codeOf(err) != wire.AckOutOfRange {
+		pc.refuse(pc.expect(wire.OpAck), wire.AckAhead)
+		if err := <-done; codeOf(err) != wire.AckAhead {
 			t.Error(err)
 		}
 	})

@@ -30,9 +30,9 @@ func (s *Session) acknowledge(c *wire.Ack) *wire.Error {
 	case c.Epoch != "" && c.Epoch != epoch:
 		return wire.WrongEpoch.Err()
 	case c.Seq < sub.acked:
-		return wire.AckOutOfRange.With("the ack is behind the last one")
+		return wire.AckBehind.Err()
 	case c.Seq > sub.place.Position():
-		return wire.AckOutOfRange.With("the ack is beyond what was sent")
+		return wire.AckAhead.Err()
 	}
 	sub.acked = c.Seq
 	return nil

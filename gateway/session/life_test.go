@@ -29,13 +29,13 @@ func TestAck(t *testing.T) {
 		steps     []step
 	}{
 		"forwards":                {``, nil, []step{{`"seq":3`, ok(3)}, {`"seq":3`, ok(3)}, {`"seq":7,"epoch":"e1"`, ok(7)}}},
-		"backwards":               {``, nil, []step{{`"seq":5`, ok(5)}, {`"seq":4`, refused(wire.AckOutOfRange)}, {`"seq":5`, ok(5)}}},
-		"beyond":                  {``, nil, []step{{`"seq":8`, refused(wire.AckOutOfRange)}, {`"seq":7`, ok(7)}}},
-		"refused changes nothing": {``, nil, []step{{`"seq":8`, refused(wire.AckOutOfRange)}, {`"seq":1`, ok(1)}}},
+		"backwards":               {``, nil, []step{{`"seq":5`, ok(5)}, {`"seq":4`, refused(wire.AckBehind)}, {`"seq":5`, ok(5)}}},
+		"beyond":                  {``, nil, []step{{`"seq":8`, refused(wire.AckAhead)}, {`"seq":7`, ok(7)}}},
+		"refused changes nothing": {``, nil, []step{{`"seq":8`, refused(wire.AckAhead)}, {`"seq":1`, ok(1)}}},
 		"another epoch":           {``, nil, []step{{`"seq":1,"epoch":"e0"`, refused(wire.WrongEpoch)}}},
 		"QoS 0":                   {`,"qos":0`, nil, []step{{`"seq":1`, refused(wire.BadRequest)}}},
 		"made anew meanwhile": {``, func(p *place) { p.pos, p.epoch = 2, "e2" },
-			[]step{{`"seq":2,"epoch":"e1"`, refused(wire.WrongEpoch)}, {`"seq":3`, refused(wire.AckOutOfRange)}, {`"seq":2`, ok(2)}}},
+			[]step{{`"seq":2,"epoch":"e1"`, refused(wire.WrongEpoch)}, {`"seq":3`, refused(wire.AckAhead)}, {`"seq":2`, ok(2)}}},
 		// The position was another epoch's: the first ack of the present one was refused as behind it.
 		"resumed from another epoch": {`,"since":100,"epoch":"e0"`, nil, []step{{`"seq":5`, ok(5)}}},
 	} {

@@ -1,6 +1,9 @@
 package wire
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // reservedNamespace is the first token of subjects that Jetwire uses for itself.
 const reservedNamespace = "jetwire"
@@ -12,22 +15,58 @@ const reservedNamespace = "jetwire"
 //	token     = 1*char                            ; not beginning with "$"
 //	char      = %x21-7E except "." "*" ">"
 func ValidChannel(s string) error {
-	if why := checkSubject(s, false); why != "" {
-		return BadChannel.With("channel: " + why)
+	if why := checkChannel(s); why != "" {
+		return BadChannel.With(why)
 	}
 	return nil
+}
+
+func checkChannel(s string) string {
+	if why := checkSubject(s, false); why != "" {
+		return "channel: " + why
+	}
+	return ""
 }
 
 // ValidPattern checks s against the grammar of patterns: a channel name in which any token may be "*" and the last one ">".
 // ">" alone matches every channel.
 func ValidPattern(s string) error {
-	if s == ">" {
-		return nil
-	}
-	if why := checkSubject(s, true); why != "" {
-		return BadChannel.With("pattern: " + why)
+	if why := checkPattern(s); why != "" {
+		return BadChannel.With(why)
 	}
 	return nil
+}
+
+func checkPattern(s string) string {
+	if s == ">" {
+		return ""
+	}
+	if why := checkSubject(s, true); why != "" {
+		return "pattern: " + why
+	}
+	return ""
+}
+
+// IsPattern reports whether a valid channel or pattern is a pattern.
+func IsPattern(s string) bool { return strings.ContainsAny(s, "*>") }
+
+// ValidSubscription checks what a subscription may name: a channel, or a pattern whose first token, the namespace, is no wildcard.
+// What it returns is nil or an *Error with BadChannel.
+func ValidSubscription(s string) error {
+	if why := checkSubscription(s); why != "" {
+		return BadChannel.With(why)
+	}
+	return nil
+}
+
+func checkSubscription(s string) string {
+	switch {
+	case !IsPattern(s):
+		return checkChannel(s)
+	case s[0] == '*' || s[0] == '>':
+		return "pattern: the first token is the namespace and cannot be a wildcard in a subscription"
+	}
+	return checkPattern(s)
 }
 
 func checkSubject(s string, pattern bool) string {
@@ -86,15 +125,24 @@ func nameByte(c byte) bool {
 // ValidID checks a message id: 1 to MaxID bytes of printable ASCII without spaces, so that it survives a NATS header.
 // What it returns is nil or an *Error with BadRequest.
 func ValidID(s string) error {
-	if why := checkID(s); why != "" {
+	if why := checkPrintable(s, MaxID); why != "" {
 		return BadRequest.With("id: " + why)
 	}
 	return nil
 }
 
-func checkID(s string) string {
-	if s == "" || len(s) > MaxID {
-		return "1 to 128 bytes are needed"
+// ValidDevice checks a device id: 1 to MaxDevice bytes of printable ASCII without spaces. What it returns is nil or an
+// *Error with BadRequest.
+func ValidDevice(s string) error {
+	if why := checkPrintable(s, MaxDevice); why != "" {
+		return BadRequest.With("device: " + why)
+	}
+	return nil
+}
+
+func checkPrintable(s string, most int) string {
+	if s == "" || len(s) > most {
+		return "1 to " + strconv.Itoa(most) + " bytes are needed"
 	}
 	for i := range len(s) {
 		if s[i] <= ' ' || s[i] >= 0x7f {
@@ -120,6 +168,14 @@ func Match(pattern, channel string) bool {
 		}
 		pattern, channel = pRest, cRest
 	}
+}
+
+// Covers reports whether everything that the subscription s brings, be it a channel or a pattern, matches the pattern. Both are valid.
+func Covers(pattern, s string) bool {
+	if strings.HasSuffix(s, ">") && !strings.HasSuffix(pattern, ">") {
+		return false // a final > stands for any number of tokens, which only another > matches
+	}
+	return Match(pattern, s)
 }
 
 // Namespace returns the first token of a channel.

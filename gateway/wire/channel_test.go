@@ -42,6 +42,21 @@ func TestMatchVectors(t *testing.T) {
 	}
 }
 
+func TestCoversVectors(t *testing.T) {
+	type vector struct {
+		Pattern, Subscription string
+		Covers                bool
+	}
+	for _, v := range vectors[vector](t, "covers.json") {
+		if ValidPattern(v.Pattern) != nil || ValidSubscription(v.Subscription) != nil && v.Subscription[0] != '*' {
+			t.Errorf("%+v: outside the grammar", v)
+		}
+		if Covers(v.Pattern, v.Subscription) != v.Covers {
+			t.Errorf("%+v", v)
+		}
+	}
+}
+
 func TestNamespace(t *testing.T) {
 	for channel, want := range map[string]string{"chat.lobby": "chat", "user.42.x": "user", "chat": "chat", "": ""} {
 		if got := Namespace(channel); got != want {

@@ -22,6 +22,7 @@ const (
 	KindGap
 	KindExpired
 	KindReconnect
+	KindUnsubscribed
 )
 
 // Incoming is one decoded reply or push: Kind says which of the bodies is set. ID 0 means a push.
@@ -40,6 +41,8 @@ type Incoming struct {
 	Gap         Gap
 	Expired     Expired
 	Reconnect   Reconnect
+
+	Unsubscribed Unsubscribed
 }
 
 // AckReply answers ack.
@@ -173,6 +176,8 @@ func (r *serverReader) frame(in *Incoming) {
 		in.Expired = Expired{}
 	case KindReconnect:
 		in.Reconnect = Reconnect{}
+	case KindUnsubscribed:
+		in.Unsubscribed = Unsubscribed{}
 	}
 	for ok := r.enter('}'); ok; ok = r.more('}') {
 		r.field(in, r.name())
@@ -205,6 +210,8 @@ func kindOf(key []byte) Kind {
 		return KindExpired
 	case "reconnect":
 		return KindReconnect
+	case "unsubscribed":
+		return KindUnsubscribed
 	}
 	return 0
 }

@@ -9,6 +9,9 @@ func AppendConnect(dst []byte, id uint64, c *Connect) []byte {
 	if c.Client != "" {
 		dst = appendText(dst, `,"client":`, c.Client)
 	}
+	if c.Device != "" {
+		dst = appendText(dst, `,"device":`, c.Device)
+	}
 	return tail(dst)
 }
 

@@ -39,6 +39,12 @@ func (r *serverReader) field(in *Incoming, key []byte) {
 		}
 	case KindReconnect:
 		known = r.reconnectField(&in.Reconnect, key)
+	case KindUnsubscribed:
+		if known = string(key) == "channel"; known {
+			in.Unsubscribed.Channel = r.shared("channel")
+		} else {
+			known = r.errorField(&in.Unsubscribed.Error, key)
+		}
 	}
 	if !known {
 		r.skip()
@@ -59,6 +65,71 @@ func (r *serverReader) connectField(c *ConnectReply, key []byte) bool {
 		c.RetryWindow = r.float("retry_window")
 	case "max_message":
 		c.MaxMessage = int(r.uint("max_message", math.MaxInt))
+	case "durable":
+		c.Durable = new(Durable)
+		r.object("durable", func(key []byte) bool { return r.durableField(c.Durable, key) })
+	default:
+		return false
+	}
+	return true
+}
+
+// object reads an object's fields; known reads one, or reports that there is none of that name.
+func (r *serverReader) object(field string, known func(key []byte) bool) {
+	if r.peek() != '{' {
+		r.mismatch(field, "an object")
+		return
+	}
+	for ok := r.enter('}'); ok; ok = r.more('}') {
+		if !known(r.name()) {
+			r.skip()
+		}
+	}
+}
+
+func (r *serverReader) array(field string, element func()) {
+	if r.peek() != '[' {
+		r.mismatch(field, "an array")
+		return
+	}
+	for ok := r.enter(']'); ok; ok = r.more(']') {
+		element()
+	}
+}
+
+func (r *serverReader) durableField(d *Durable, key []byte) bool {
+	switch string(key) {
+	case "device":
+		d.Device = r.plain("device")
+	case "resumed":
+		d.Resumed = r.bool("resumed")
+	case "restored":
+		d.Restored = []Restored{}
+		r.array("restored", func() {
+			var one Restored
+			r.object("a restored subscription", func(key []byte) bool { return r.restoredField(&one, key) })
+			d.Restored = append(d.Restored, one)
+		})
+	case "ack_wait":
+		d.AckWait = r.float("ack_wait")
+	case "max_unacked":
+		d.MaxUnacked = int(r.uint("max_unacked", math.MaxInt))
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *serverReader) restoredField(one *Restored, key []byte) bool {
+	switch string(key) {
+	case "channel":
+		one.Channel = r.shared("channel")
+	case "qos":
+		one.QoS = QoS(r.uint("qos", uint64(ExactlyOnce)))
+	case "epoch":
+		one.Epoch = r.shared("epoch")
+	case "since":
+		one.Since = r.uint("since", math.MaxUint64)
 	default:
 		return false
 	}
@@ -120,35 +191,30 @@ func (r *serverReader) historyField(c *HistoryReply, key []byte) bool {
 	case "next":
 		c.Next = r.plain("next")
 	case "messages":
-		if r.peek() != '[' {
-			r.mismatch("messages", "an array")
-			return true
-		}
-		for ok := r.enter(']'); ok; ok = r.more(']') {
+		r.array("messages", func() {
 			var m Message
 			if r.peek() != '{' {
 				r.mismatch("a message", "an object")
-				continue
+				return
 			}
 			r.message(&m)
 			c.Messages = append(c.Messages, m)
-		}
+		})
 	case "lost":
 		c.Lost = new(Range)
-		if r.peek() != '{' {
-			r.mismatch("lost", "an object")
-			return true
-		}
-		for ok := r.enter('}'); ok; ok = r.more('}') {
-			switch string(r.name()) {
-			case "from":
-				c.Lost.From = r.uint("from", math.MaxUint64)
-			case "to":
-				c.Lost.To = r.uint("to", math.MaxUint64)
-			default:
-				r.skip()
-			}
-		}
+		r.object("lost", func(key []byte) bool { return r.rangeField(c.Lost, key) })
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *serverReader) rangeField(lost *Range, key []byte) bool {
+	switch string(key) {
+	case "from":
+		lost.From = r.uint("from", math.MaxUint64)
+	case "to":
+		lost.To = r.uint("to", math.MaxUint64)
 	default:
 		return false
 	}
@@ -211,6 +277,8 @@ func (r *serverReader) message(m *Message) {
 		switch string(r.name()) {
 		case "channel":
 			m.Channel = r.shared("channel")
+		case "pattern":
+			m.Pattern = r.shared("pattern")
 		case "seq":
 			m.Seq = r.uint("seq", math.MaxUint64)
 		case "prev":

@@ -47,12 +47,14 @@ const (
 	Unavailable          Code = 4016
 	Timeout              Code = 4017
 	StoreFull            Code = 4018
-	AckOutOfRange        Code = 4019
+	AckAhead             Code = 4019
 	SlowConsumer         Code = 4020
 	Draining             Code = 4021
 	Stale                Code = 4022
 	ConnectTimeout       Code = 4023
 	TooManyNamespaces    Code = 4024
+	AckBehind            Code = 4025
+	TakenOver            Code = 4026
 )
 
 // String returns the word that PROTOCOL.md has for it.
@@ -101,12 +103,14 @@ var codes = []codeInfo{
 	{Unavailable, "unavailable", Later, "NATS cannot be reached; nothing was stored"},
 	{Timeout, "timeout", Later, "no answer in time; the outcome is unknown: retry with the same id"},
 	{StoreFull, "store_full", Later, "the store refused the message (disk, bytes or message limit); nothing was stored"},
-	{AckOutOfRange, "ack_out_of_range", Never, "the ack is behind the last one, or beyond what was sent"},
+	{AckAhead, "ack_ahead", Never, "the ack is beyond what was sent"},
 	{SlowConsumer, "slow_consumer", Later, "the socket accepted nothing for too long"},
 	{Draining, "draining", Later, "this server is going away; come back, another one will answer"},
 	{Stale, "stale", Later, "nothing was heard for two ping intervals"},
 	{ConnectTimeout, "connect_timeout", Later, "the handshake or the connect command did not come in time"},
 	{TooManyNamespaces, "too_many_namespaces", Never, "the limit of unlisted namespaces is reached; list this one in the configuration"},
+	{AckBehind, "ack_behind", Never, "the ack is behind the last one"},
+	{TakenOver, "taken_over", Never, "a newer connection of the same user and device has taken the session over"},
 }
 
 var byCode, byName = func() (map[Code]*codeInfo, map[string]*codeInfo) {

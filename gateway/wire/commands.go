@@ -14,6 +14,10 @@ func (d *Decoder) connect(c *Connect) {
 			if d.first(&seen, 1, "client") {
 				c.Client = d.text("client", maxClient)
 			}
+		case "device":
+			if d.first(&seen, 2, "device") {
+				c.Device = d.printable("device", MaxDevice)
+			}
 		default:
 			d.unknown(key)
 		}
@@ -27,7 +31,7 @@ func (d *Decoder) subscribe(c *Subscribe) {
 		switch key := d.name(); string(key) {
 		case "channel":
 			if d.first(&seen, 0, "channel") {
-				c.Channel = d.channel()
+				c.Channel = d.subscription()
 			}
 		case "since":
 			if d.first(&seen, 1, "since") {
@@ -70,7 +74,7 @@ func (d *Decoder) unsubscribe(c *Unsubscribe) {
 		if string(key) != "channel" {
 			d.unknown(key)
 		} else if d.first(&seen, 0, "channel") {
-			c.Channel = d.channel()
+			c.Channel = d.subscription()
 		}
 	}
 	d.must(seen, 0, "channel")
@@ -94,7 +98,7 @@ func (d *Decoder) publish(c *Publish) {
 			}
 		case "id":
 			if d.first(&seen, 3, "id") {
-				c.ID = d.messageID()
+				c.ID = d.printable("id", MaxID)
 			}
 		case "qos":
 			if d.first(&seen, 4, "qos") {
@@ -119,11 +123,12 @@ func (d *Decoder) publish(c *Publish) {
 	}
 }
 
-func (d *Decoder) messageID() string {
-	s := d.text("id", MaxID)
+// printable reads a string that ValidID, or ValidDevice, would accept.
+func (d *Decoder) printable(field string, most int) string {
+	s := d.text(field, most)
 	if d.refusal == nil && d.fault == "" {
-		if why := checkID(s); why != "" {
-			d.refuse("id: " + why)
+		if why := checkPrintable(s, most); why != "" {
+			d.refuse(field + ": " + why)
 		}
 	}
 	return s
@@ -135,7 +140,7 @@ func (d *Decoder) ack(c *Ack) {
 		switch key := d.name(); string(key) {
 		case "channel":
 			if d.first(&seen, 0, "channel") {
-				c.Channel = d.channel()
+				c.Channel = d.subscription()
 			}
 		case "seq":
 			if d.first(&seen, 1, "seq") {

@@ -76,7 +76,7 @@ func TestCut(t *testing.T) {
 
 // Each vector with a command gives the same whatever stood in the Command before.
 func TestDecoderOverwrites(t *testing.T) {
-	full := Command{ID: 9, Op: OpHistory, Connect: Connect{"t", "c"}, Subscribe: Subscribe{"a.b", 2, 7, true, "e"}, Unsubscribe: Unsubscribe{"a.b"},
+	full := Command{ID: 9, Op: OpHistory, Connect: Connect{"t", "c", "d"}, Subscribe: Subscribe{"a.b", 2, 7, true, "e"}, Unsubscribe: Unsubscribe{"a.b"},
 		Publish: Publish{"a.b", []byte("1"), Text, "i", 2}, Ack: Ack{"a.b", 1, "e"}, History: History{"a.b", 1, 2, 3, 4, 5, true, "e", "c"}}
 	c := full
 	var d Decoder

@@ -51,7 +51,32 @@ func AppendConnectReply(dst []byte, id uint64, r *ConnectReply) []byte {
 	}
 	dst = appendSeconds(dst, `,"retry_window":`, r.RetryWindow)
 	dst = appendUint(dst, `,"max_message":`, uint64(max(r.MaxMessage, 0)))
+	if r.Durable != nil {
+		dst = appendDurable(dst, r.Durable)
+	}
 	return tail(dst)
+}
+
+func appendDurable(dst []byte, d *Durable) []byte {
+	dst = appendText(dst, `,"durable":{"device":`, d.Device)
+	dst = append(dst, `,"resumed":`...)
+	dst = strconv.AppendBool(dst, d.Resumed)
+	dst = append(dst, `,"restored":[`...)
+	for i, r := range d.Restored {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendText(dst, `{"channel":`, r.Channel)
+		dst = appendUint(dst, `,"qos":`, uint64(r.QoS))
+		if r.QoS != AtMostOnce {
+			dst = appendText(dst, `,"epoch":`, r.Epoch)
+			dst = appendUint(dst, `,"since":`, r.Since)
+		}
+		dst = append(dst, '}')
+	}
+	dst = appendSeconds(dst, `],"ack_wait":`, d.AckWait)
+	dst = appendUint(dst, `,"max_unacked":`, uint64(max(d.MaxUnacked, 0)))
+	return append(dst, '}')
 }
 
 // AppendSubscribeReply appends the answer to subscribe.
@@ -142,6 +167,9 @@ func AppendMessagePush(dst []byte, m *Message) []byte {
 
 func appendMessage(dst []byte, m *Message) []byte {
 	dst = appendText(dst, `"channel":`, m.Channel)
+	if m.Pattern != "" {
+		dst = appendText(dst, `,"pattern":`, m.Pattern)
+	}
 	if m.Seq != 0 {
 		dst = appendUint(dst, `,"seq":`, m.Seq)
 		dst = appendUint(dst, `,"prev":`, m.Prev)
@@ -181,6 +209,13 @@ func AppendGapPush(dst []byte, g *Gap) []byte {
 	}
 	dst = appendText(dst, `,"reason":`, string(g.Reason))
 	return tail(dst)
+}
+
+// AppendUnsubscribedPush appends the news that the server has ended a subscription.
+func AppendUnsubscribedPush(dst []byte, u *Unsubscribed) []byte {
+	dst = appendText(dst, `{"unsubscribed":{"channel":`, u.Channel)
+	dst = appendText(dst, `,"code":`, u.Code.String())
+	return tail(appendText(dst, `,"message":`, u.Message))
 }
 
 // AppendExpiredPush appends the news that the token has expired, and in how many seconds the connection ends for it.

@@ -152,11 +152,16 @@ func (r *reader) bytes(field string, most int) []byte {
 func (r *reader) text(field string, most int) string { return string(r.bytes(field, most)) }
 
 // channel reads a channel name.
-func (r *reader) channel() string {
+func (r *reader) channel() string { return r.subject(checkChannel) }
+
+// subscription reads a channel name, or a pattern that can be subscribed to.
+func (r *reader) subscription() string { return r.subject(checkSubscription) }
+
+func (r *reader) subject(check func(string) (why string)) string {
 	s := r.text("channel", 6*MaxChannel)
 	if r.refusal == nil && r.fault == "" {
-		if why := checkSubject(s, false); why != "" {
-			r.refusal = BadChannel.With("channel: " + why)
+		if why := check(s); why != "" {
+			r.refusal = BadChannel.With(why)
 		}
 	}
 	return s

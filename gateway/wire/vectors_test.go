@@ -109,14 +109,14 @@ type clientVector struct {
 	Name, Op, Frame string
 	ID              uint64
 	Fields          struct {
-		Token, Client, Channel, Epoch, Order, Cursor string
-		MessageID                                    string `json:"message_id"`
-		QoS                                          QoS
-		Since                                        *uint64
-		Seq, Until                                   uint64
-		SinceTime                                    int64 `json:"since_time"`
-		Last, Limit                                  int
-		Body                                         vectorBody
+		Token, Client, Device, Channel, Epoch, Order, Cursor string
+		MessageID                                            string `json:"message_id"`
+		QoS                                                  QoS
+		Since                                                *uint64
+		Seq, Until                                           uint64
+		SinceTime                                            int64 `json:"since_time"`
+		Last, Limit                                          int
+		Body                                                 vectorBody
 	}
 }
 
@@ -128,7 +128,7 @@ func (v *clientVector) encode() []byte {
 	}
 	switch v.Op {
 	case "connect":
-		return AppendConnect(nil, v.ID, &Connect{f.Token, f.Client})
+		return AppendConnect(nil, v.ID, &Connect{f.Token, f.Client, f.Device})
 	case "subscribe":
 		return AppendSubscribe(nil, v.ID, &Subscribe{f.Channel, f.QoS, since, f.Since != nil, f.Epoch})
 	case "unsubscribe":
@@ -192,7 +192,7 @@ func (v *serverVector) incoming(t *testing.T) *Incoming {
 	into := map[Kind]any{
 		KindConnect: &in.Connect, KindSubscribe: &in.Subscribe, KindUnsubscribe: &in.Unsubscribe, KindPublish: &in.Publish,
 		KindAck: &in.Ack, KindHistory: &h, KindPing: &struct{}{}, KindError: &in.Error, KindMessage: &m, KindGap: &in.Gap,
-		KindExpired: &in.Expired, KindReconnect: &in.Reconnect,
+		KindExpired: &in.Expired, KindReconnect: &in.Reconnect, KindUnsubscribed: &in.Unsubscribed,
 	}[in.Kind]
 	if err := json.Unmarshal(v.Fields, into); err != nil {
 		t.Fatal(err)
@@ -236,6 +236,8 @@ func appendIncoming(dst []byte, in *Incoming) []byte {
 		return AppendExpiredPush(dst, in.Expired.Grace)
 	case KindReconnect:
 		return AppendReconnectPush(dst, in.Reconnect.After, in.Reconnect.Reason)
+	case KindUnsubscribed:
+		return AppendUnsubscribedPush(dst, &in.Unsubscribed)
 	}
 	panic("unknown kind")
 }
@@ -293,6 +295,8 @@ func body(in *Incoming) any {
 		return in.Expired
 	case KindReconnect:
 		return in.Reconnect
+	case KindUnsubscribed:
+		return in.Unsubscribed
 	}
 	return nil
 }

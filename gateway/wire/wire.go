@@ -15,6 +15,7 @@ const (
 const (
 	MaxChannel = 200 // bytes in a channel name or pattern
 	MaxID      = 128 // bytes in a message id
+	MaxDevice  = 64  // bytes in a device id
 	MaxToken   = 8192
 	MaxTime    = 9_223_372_036_854 // Unix milliseconds: the last whose nanoseconds fit 64 bits, in the year 2262
 )
@@ -70,9 +71,10 @@ type Command struct {
 type Connect struct {
 	Token  string
 	Client string // name and version of the client, for the log; at most 64 bytes
+	Device string // makes (user, device) durable; empty: what the connection holds ends with it
 }
 
-// Subscribe asks for the messages of a channel after a position.
+// Subscribe asks for the messages of a channel, or of all that match a pattern, after a position.
 type Subscribe struct {
 	Channel string
 	QoS     QoS    // AtLeastOnce unless the client says otherwise
@@ -118,8 +120,9 @@ type History struct {
 // Message is a message push, and an element of a history page.
 type Message struct {
 	Channel  string   `json:"channel"`
-	Seq      uint64   `json:"seq,omitempty"`  // 0: at most once, not stored
-	Prev     uint64   `json:"prev,omitempty"` // see PROTOCOL.md
+	Pattern  string   `json:"pattern,omitempty"` // of the subscription that brings it, if that is no channel
+	Seq      uint64   `json:"seq,omitempty"`     // 0: at most once, not stored
+	Prev     uint64   `json:"prev,omitempty"`    // see PROTOCOL.md
 	ID       string   `json:"id,omitempty"`
 	Time     int64    `json:"time,omitempty"` // Unix milliseconds
 	From     string   `json:"from,omitempty"`
@@ -135,6 +138,12 @@ type Gap struct {
 	From    uint64    `json:"from"`
 	To      uint64    `json:"to,omitempty"` // 0: unknown (the range belongs to another epoch)
 	Reason  GapReason `json:"reason"`
+}
+
+// Unsubscribed is pushed when the server ends a subscription, or could not restore it.
+type Unsubscribed struct {
+	Channel string `json:"channel"`
+	Error
 }
 
 // GapReason says what took the messages.
@@ -154,6 +163,26 @@ type ConnectReply struct {
 	Expires     int64   `json:"expires,omitempty"` // when the token expires, Unix milliseconds; 0: never
 	RetryWindow float64 `json:"retry_window"`      // seconds for which a publish with an id may be retried safely
 	MaxMessage  int     `json:"max_message"`       // bytes of a frame the server accepts
+
+	// Durable is set if the session is: connect named a device.
+	Durable *Durable `json:"durable,omitempty"`
+}
+
+// Durable is what a reply to connect says of a durable session.
+type Durable struct {
+	Device     string     `json:"device"`
+	Resumed    bool       `json:"resumed"` // the server knew the device
+	Restored   []Restored `json:"restored"`
+	AckWait    float64    `json:"ack_wait"`    // seconds without an ack after which a subscription's messages are sent again
+	MaxUnacked int        `json:"max_unacked"` // messages of one subscription that wait for their acks
+}
+
+// Restored is a subscription that goes on in a durable session: everything after Since follows.
+type Restored struct {
+	Channel string `json:"channel"`
+	QoS     QoS    `json:"qos"`
+	Epoch   string `json:"epoch"` // empty at QoS 0
+	Since   uint64 `json:"since"`
 }
 
 // SubscribeReply answers subscribe: every message of the channel after Seq (or after the since that was asked) follows.
