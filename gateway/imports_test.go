@@ -25,6 +25,7 @@ var rules = []rule{
 	{"gateway/wsock", nil, "it knows RFC 6455, and nothing of what messages say"},
 	{"streams", []string{"streams/index"}, "the log is the domain: adapters import it, it imports none"},
 	{"streams/index", nil, "an index of sequences needs to know nothing"},
+	{"streams/devices", nil, "a store of positions needs to know nothing of what they are of"},
 	{"streams/natstest", nil, "it is a NATS server, for anybody's tests"},
 	{"gateway/auth", []string{"gateway/wire"}, "patterns are the protocol's; tokens know no connection"},
 	{"gateway/transport", []string{"gateway/poll", "gateway/wire", "gateway/wsock"}, "sockets know no commands, channels or users"},
