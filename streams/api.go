@@ -33,8 +33,10 @@ type Options struct {
 	// Sync makes everything that JetStream has stored so far survive a power cut: for a store that is this process's own.
 	// Acknowledgements and the tail of file streams with one replica wait for it where the policy says Sync (durability
 	// "file+sync"). One call serves all who wait; calls are serial. nil: policies that say so are refused.
-	Sync      func() error
-	SyncPause time.Duration // the least time between two beginnings of Sync (1 ms)
+	Sync func() error
+	// SyncPause is the least time between two beginnings of Sync while messages keep coming (1 ms). It is longer where a sync takes
+	// long, and cut short when whoever publishes waits for an answer.
+	SyncPause time.Duration
 
 	// Fault says whether a stream's store has failed, where the server is this process's own: what is published to it is then
 	// refused with ErrStoreFull at once, instead of left without an answer. May be nil.

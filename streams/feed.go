@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -150,11 +151,15 @@ func (s *Stream) resume() error {
 	return s.startFeed(ctx, g, info.State.LastSeq)
 }
 
-func raise(v *atomic.Uint64, to uint64) {
+// raise makes v at least to, and returns by how much it rose.
+func raise(v *atomic.Uint64, to uint64) uint64 {
 	for {
 		was := v.Load()
-		if was >= to || v.CompareAndSwap(was, to) {
-			return
+		if was >= to {
+			return 0
+		}
+		if v.CompareAndSwap(was, to) {
+			return to - was
 		}
 	}
 }
@@ -213,31 +218,51 @@ func (f *feed) controlLocked(m *nats.Msg) {
 	}
 }
 
-// flushLocked hands on what has been gathered, once it has been synced where that is promised: first the index and the ring, then the head, then Deliver.
+// flushLocked hands on what has been gathered; where that is promised, what has been synced at once and the rest when it has.
 func (f *feed) flushLocked() {
-	if len(f.batch) == 0 {
-		return
+	synced := f.s.policy.Load().synced()
+	for rest := f.batch; len(rest) > 0; {
+		n := len(rest)
+		if synced {
+			if n = f.synced(rest); n == 0 {
+				break // the Log closes
+			}
+		}
+		f.deliverLocked(rest[:n])
+		rest = rest[n:]
 	}
+	clear(f.batch)
+	f.batch = f.batch[:0]
+}
+
+// synced returns how many messages of the batch have been synced. If none has, it waits for all of them; 0: the Log closes.
+func (f *feed) synced(batch []*Message) int {
+	upTo := f.g.synced.Load()
+	if n := sort.Search(len(batch), func(i int) bool { return batch[i].Seq > upTo }); n > 0 {
+		return n
+	}
+	if !f.s.log.syncer.wait(f.g, batch[len(batch)-1].Seq) {
+		return 0
+	}
+	return len(batch)
+}
+
+// deliverLocked hands messages on: first to the index and the ring, then the head, then Deliver.
+func (f *feed) deliverLocked(batch []*Message) {
 	g, l := f.g, f.s.log
-	if last := f.batch[len(f.batch)-1].Seq; f.s.policy.Load().synced() && !l.syncer.wait(g, last) {
-		f.batch = nil // the Log closes
-		return
-	}
 	hole := g.hole.Load()
-	for _, m := range f.batch {
+	for _, m := range batch {
 		m.Prev = g.index.Append(m.Channel, m.Seq, m.Time)
 		if m.Prev < hole {
 			m.Prev = hole
 		}
 	}
-	g.ring.add(f.batch)
-	g.head.Store(f.batch[len(f.batch)-1].Seq)
+	g.ring.add(batch)
+	g.head.Store(batch[len(batch)-1].Seq)
 	g.moved()
 	f.refilledLocked()
-	l.delivered.Add(uint64(len(f.batch)))
-	l.opts.Deliver(f.batch)
-	clear(f.batch)
-	f.batch = f.batch[:0]
+	l.delivered.Add(uint64(len(batch)))
+	l.opts.Deliver(batch)
 }
 
 func (f *feed) refilledLocked() {

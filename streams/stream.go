@@ -112,6 +112,11 @@ func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, 
 	}
 	s := &Stream{log: l, namespace: p.Namespace, name: streamPrefix + p.Namespace, budget: budget, kick: make(chan struct{}, 1)}
 	p = effective(p, info.Config)
+	if p.synced() {
+		if err := l.syncer.first(ctx); err != nil {
+			return nil, err
+		}
+	}
 	s.policy.Store(&p)
 	s.tail.mu.Lock()
 	g := s.begin(info)
@@ -140,6 +145,7 @@ func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 	g.index.SetMaxPerChannel(s.policy.Load().MaxPerChannel)
 	g.index.Reset(last + 1)
 	g.head.Store(last)
+	g.stored.Store(last)
 	g.see(info)
 	g.rebuild.moved = make(chan struct{})
 	ctx, cancel := context.WithCancel(s.log.ctx)

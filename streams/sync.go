@@ -14,10 +14,12 @@ import (
 // A sync covers everything that was known to be stored when it began, whoever asked for it.
 type syncer struct {
 	log  *Log
-	wake chan struct{} // one token: somebody waits
+	wake chan struct{} // one token: look again
 
 	mu      sync.Mutex
 	waiting []unsynced
+	pace    pacer
+	asleep  bool // run waits for the token, and for as long as pace says if somebody waits
 	ended   bool
 }
 
@@ -28,87 +30,123 @@ type unsynced struct {
 	then func(error) // called once, without a lock; it must not block
 }
 
-func newSyncer(l *Log) *syncer { return &syncer{log: l, wake: make(chan struct{}, 1)} }
+func newSyncer(l *Log) *syncer {
+	return &syncer{log: l, wake: make(chan struct{}, 1), pace: pacer{least: l.opts.SyncPause, probe: firstProbe}}
+}
 
 // after calls then when everything up to seq, which is stored, has been synced; or with the error that it was not.
 func (y *syncer) after(g *generation, seq uint64, then func(error)) {
-	raise(&g.stored, seq)
+	fresh := raise(&g.stored, seq)
 	if g.synced.Load() >= seq {
 		then(nil)
 		return
 	}
-	y.add(unsynced{g, seq, then})
+	y.add(unsynced{g, seq, then}, fresh)
 }
 
-func (y *syncer) add(w unsynced) {
+// add lets w wait. fresh is how many messages are stored that nobody waited for so far.
+func (y *syncer) add(w unsynced, fresh uint64) {
+	now := time.Now()
 	y.mu.Lock()
-	ended := y.ended
-	if !ended {
-		y.waiting = append(y.waiting, w)
-	}
-	y.mu.Unlock()
-	if ended {
+	if y.ended {
+		y.mu.Unlock()
 		w.then(ErrClosed)
 		return
 	}
-	select {
-	case y.wake <- struct{}{}:
-	default:
+	y.waiting = append(y.waiting, w)
+	y.pace.arrive(int(fresh), now)
+	rouse := y.asleep && (len(y.waiting) == 1 || y.pace.full())
+	if rouse {
+		y.asleep = false
+	}
+	y.mu.Unlock()
+	if rouse {
+		select {
+		case y.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
-// run syncs whenever somebody waits, with a pause in between, until ctx ends.
+// run syncs whenever somebody waits, as often as the pacer lets it, until ctx ends.
 func (y *syncer) run(ctx context.Context) {
+	for {
+		todo, err := y.next(ctx)
+		if err != nil {
+			break
+		}
+		finish(todo, y.sync(todo))
+	}
+	y.mu.Lock()
+	todo := y.waiting
+	y.waiting, y.ended = nil, true
+	y.mu.Unlock()
+	finish(todo, ErrClosed)
+}
+
+// next waits until a sync is due, and returns those who wait for it.
+func (y *syncer) next(ctx context.Context) ([]unsynced, error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
-	for {
+	for ctx.Err() == nil {
+		finish(y.covered(), nil)
+		y.mu.Lock()
+		now, waits := time.Now(), len(y.waiting) > 0
+		wait := y.pace.wait(now)
+		if waits && wait <= 0 {
+			todo := y.waiting
+			y.waiting = nil
+			y.pace.begin(now)
+			y.mu.Unlock()
+			return todo, nil
+		}
+		y.asleep = true
+		y.mu.Unlock()
+		var due <-chan time.Time
+		if waits {
+			pause.Reset(wait)
+			due = pause.C
+		}
 		select {
 		case <-y.wake:
+		case <-due:
 		case <-ctx.Done():
-			y.end()
-			return
-		}
-		if todo := y.take(); len(todo) > 0 {
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-			}
-			if ctx.Err() != nil {
-				finish(todo, ErrClosed)
-				continue
-			}
-			pause.Reset(y.log.opts.SyncPause)
-			todo = append(todo, y.take()...)
-			finish(todo, y.sync(todo))
 		}
 	}
+	return nil, ctx.Err()
 }
 
-// take removes all who wait, and lets those go whom a sync has covered meanwhile.
-func (y *syncer) take() (todo []unsynced) {
+// covered takes away those who wait for what a sync has covered meanwhile.
+func (y *syncer) covered() (done []unsynced) {
 	y.mu.Lock()
-	todo, y.waiting = y.waiting, nil
-	y.mu.Unlock()
-	left := todo[:0]
-	for _, w := range todo {
+	defer y.mu.Unlock()
+	left := y.waiting[:0]
+	for _, w := range y.waiting {
 		if w.g != nil && w.g.synced.Load() >= w.seq {
-			w.then(nil)
+			done = append(done, w)
 		} else {
 			left = append(left, w)
 		}
 	}
-	return left
+	clear(y.waiting[len(left):])
+	y.waiting = left
+	return done
 }
 
 func (y *syncer) sync(todo []unsynced) error {
 	stored := make(map[*generation]uint64)
 	for _, w := range todo {
-		if w.g == nil {
-			continue
+		if w.g != nil {
+			stored[w.g] = w.g.stored.Load()
 		}
-		stored[w.g] = w.g.stored.Load()
 	}
-	if err := y.log.opts.Sync(); err != nil {
+	began := time.Now()
+	err := y.log.opts.Sync()
+	took := time.Since(began)
+	y.mu.Lock()
+	y.pace.end(took)
+	y.mu.Unlock()
+	if err != nil {
 		y.log.opts.Logger.Error("the store cannot be synced; what waits is neither acknowledged nor delivered", "error", err)
 		return fmt.Errorf("%w: stored, but not synced", ErrTimeout)
 	}
@@ -123,15 +161,6 @@ func finish(waiting []unsynced, err error) {
 	for _, w := range waiting {
 		w.then(err)
 	}
-}
-
-// end answers all who wait, and all who come.
-func (y *syncer) end() {
-	y.mu.Lock()
-	todo := y.waiting
-	y.waiting, y.ended = nil, true
-	y.mu.Unlock()
-	finish(todo, ErrClosed)
 }
 
 // retrySync is how soon a sync that failed is tried again for the tail, which does not give up.
@@ -161,7 +190,7 @@ func (l *Log) Synced(then func(error)) {
 		then(nil)
 		return
 	}
-	l.syncer.add(unsynced{then: then})
+	l.syncer.add(unsynced{then: then}, 1)
 }
 
 // syncsAny reports whether any policy wants its stream to be synced.
@@ -175,4 +204,20 @@ func (l *Log) syncsAny() bool {
 		}
 	}
 	return l.opts.Default != nil && l.opts.Default.synced()
+}
+
+// first syncs what the store holds already, perhaps of a process that was killed before it had synced it: it counts as seen.
+func (y *syncer) first(ctx context.Context) error {
+	done := make(chan error, 1)
+	y.add(unsynced{then: func(err error) { done <- err }}, 1)
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the store cannot be synced: %s", ErrUnavailable, err.Error()) // whatever err says of messages
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,7 +150,7 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 func TestFailingSync(t *testing.T) {
 	srv := natstest.Run(t)
 	var mu sync.Mutex
-	failing := true
+	failing := false
 	delivered := make(chan uint64, 10)
 	l, err := Open(context.Background(), Options{
 		Connect: srv.Connect,
@@ -182,6 +183,15 @@ func TestFailingSync(t *testing.T) {
 		r := <-done
 		return r.a, r.err
 	}
+	fail := func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		failing = on
+	}
+	if a, err := publish(); err != nil || a.Seq != 1 || <-delivered != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	fail(true)
 	if _, err := publish(); !errors.Is(err, ErrTimeout) {
 		t.Fatalf("a message that could not be synced was answered with %v", err)
 	}
@@ -190,13 +200,16 @@ func TestFailingSync(t *testing.T) {
 		t.Fatalf("sequence %d was delivered before it was synced", seq)
 	case <-time.After(2 * retrySync):
 	}
-	mu.Lock()
-	failing = false
-	mu.Unlock()
-	if a, err := publish(); err != nil || a.Seq != 2 {
+	var opened error
+	l.With("other.x", func(_ *Stream, err error) { opened = err; delivered <- 0 })
+	if <-delivered; !errors.Is(opened, ErrUnavailable) {
+		t.Fatalf("a stream whose store cannot be synced was opened with %v", opened)
+	}
+	fail(false)
+	if a, err := publish(); err != nil || a.Seq != 3 {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	for want := uint64(1); want <= 2; want++ {
+	for want := uint64(2); want <= 3; want++ {
 		if seq := <-delivered; seq != want {
 			t.Fatalf("sequence %d came in place of %d", seq, want)
 		}
@@ -207,17 +220,29 @@ func TestFailingSync(t *testing.T) {
 func TestOneSyncServesAllWhoWait(t *testing.T) {
 	srv := natstest.Run(t)
 	hold := make(chan struct{})
+	var opened atomic.Bool
 	l, err := Open(context.Background(), Options{
 		Connect:  srv.Connect,
 		Policies: []Policy{{Namespace: "fast"}, {Namespace: "mem", Storage: Memory, Sync: true}},
 		Default:  &Policy{Sync: true},
-		Sync:     func() error { <-hold; return nil },
-		Deliver:  func([]*Message) {},
+		Sync: func() error {
+			if opened.Load() {
+				<-hold
+			}
+			return nil
+		},
+		Deliver: func([]*Message) {},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	done := make(chan error, 1)
+	l.With("chat.x", func(_ *Stream, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	opened.Store(true)
 	const n = 500
 	answers := make(chan error, n)
 	for range n {
@@ -326,4 +351,83 @@ func TestSyncedWithoutSync(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a killed process had stored, but not synced, is synced before it counts as seen.
+func TestOpenSyncsWhatIsThere(t *testing.T) {
+	srv := natstest.Run(t)
+	var synced atomic.Int32
+	open := func() *Log {
+		l, err := Open(context.Background(), Options{
+			Connect:  srv.Connect,
+			Policies: []Policy{{Namespace: "chat", Sync: true}},
+			Sync:     func() error { synced.Add(1); return nil },
+			Deliver:  func([]*Message) {},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	if err := open().Close(); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(srv.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(context.Background(), "chat.x", nil); err != nil {
+		t.Fatal(err)
+	}
+	before := synced.Load()
+	l := open()
+	defer l.Close()
+	if synced.Load() == before {
+		t.Fatal("nothing was synced")
+	}
+}
+
+// Of what the tail has gathered, the part that is synced already does not wait for the rest.
+func TestTailDeliversWhatIsSynced(t *testing.T) {
+	srv := natstest.Run(t)
+	var opened atomic.Bool
+	began, end, delivered := make(chan struct{}), make(chan struct{}), make(chan int, 2)
+	l, err := Open(context.Background(), Options{
+		Connect:  srv.Connect,
+		Policies: []Policy{{Namespace: "chat", Sync: true}},
+		Sync: func() error {
+			if opened.Load() {
+				began <- struct{}{}
+				<-end
+			}
+			return nil
+		},
+		Deliver: func(batch []*Message) { delivered <- len(batch) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	opened.Store(true)
+	s := l.space("chat").opened.Load()
+	s.gen.Load().synced.Store(2)
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		s.tail.mu.Lock()
+		defer s.tail.mu.Unlock()
+		for seq := range uint64(5) {
+			s.tail.feed.batch = append(s.tail.feed.batch, &Message{Channel: "chat.x", Seq: seq + 1})
+		}
+		s.tail.feed.flushLocked()
+	}()
+	<-began
+	if n := <-delivered; n != 2 {
+		t.Fatalf("%d messages were delivered, 2 are synced", n)
+	}
+	close(end)
+	if n := <-delivered; n != 3 {
+		t.Fatalf("%d messages were delivered, 3 were left", n)
+	}
+	<-flushed
 }
