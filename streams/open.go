@@ -78,10 +78,10 @@ func (sp *space) idle() bool {
 	return sp.opened.Load() == nil && !sp.busy
 }
 
-// With calls fn with the stream of a channel: at once, on the caller's goroutine, if it is open; otherwise it opens (or creates)
+// With calls fn with the stream of a channel or a pattern: at once, on the caller's goroutine, if it is open; otherwise it opens (or creates)
 // the stream in the background and calls fn when that is done. Calls for one namespace run in the order they were made.
 func (l *Log) With(channel string, fn func(*Stream, error)) {
-	ns, err := namespaceOf(channel)
+	ns, err := spaceOf(channel)
 	if err != nil {
 		fn(nil, err)
 		return

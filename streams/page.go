@@ -9,7 +9,7 @@ import (
 
 // PageRequest asks for a part of a channel's past.
 type PageRequest struct {
-	Channel  string
+	Channel  string // or a pattern: see Stream.Page
 	After    uint64 // exclusive
 	Until    uint64 // inclusive; 0: the Head at the time of the call, which a later one is cut to as well
 	Since    int64  // Unix ns, inclusive: only messages stored then or later; 0: not asked
@@ -49,17 +49,28 @@ func (p *Page) lose(from, to uint64) {
 	p.LostTo = max(p.LostTo, to)
 }
 
-// Page reads a part of a channel's past. Errors: ErrBadChannel, ErrWrongEpoch when After is beyond the stream's end, ErrUnavailable, ErrClosed.
+// Page reads a part of a channel's past, or of a pattern's: NATS wildcards after the first token, as orders.*.status and orders.>.
+//
+// A pattern is read as one channel that holds the messages of all that match: oldest first, without Since. Each message then names its own
+// channel, and its Prev is the sequence before it that matches the pattern: exact within the page, and at most After for the first one. What
+// may have matched and has left the log is lost as with a channel, within (After, Through]; as nobody knows what it was, more may be reported
+// as lost than was, and messages that remain may lie in between. What was deleted one by one before this Log saw it may go unreported, as with
+// a channel, where the policy limits messages per channel.
+//
+// Errors: ErrBadChannel, ErrWrongEpoch when After is beyond the stream's end, ErrUnavailable, ErrClosed.
 func (s *Stream) Page(ctx context.Context, r PageRequest) (Page, error) {
-	if ns, err := namespaceOf(r.Channel); err != nil {
+	if ns, err := spaceOf(r.Channel); err != nil {
 		return Page{}, err
 	} else if ns != s.namespace {
 		return Page{}, fmt.Errorf("%w: it is not of namespace %s", ErrBadChannel, s.namespace)
 	}
-	if r.Limit <= 0 {
-		r.Limit = DefaultPageLimit
+	p := &pager{s: s, g: s.gen.Load(), r: r, pattern: isPattern(r.Channel)}
+	if p.pattern && (r.Newest || r.Since > 0) {
+		return Page{}, fmt.Errorf("%w: a pattern is read oldest first and from a sequence only; name a channel", ErrBadChannel)
 	}
-	p := &pager{s: s, g: s.gen.Load(), r: r}
+	if r.Limit <= 0 {
+		p.r.Limit = DefaultPageLimit
+	}
 	head := p.g.head.Load()
 	p.until = head
 	if r.Until > 0 {
@@ -109,7 +120,11 @@ func (p *pager) state(ctx context.Context) (*jetstream.StreamInfo, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	info, err := l.reads.streamInfo(ctx, p.s.name, p.r.Channel)
+	subject := p.r.Channel
+	if p.pattern {
+		subject = "" // there may be very many
+	}
+	info, err := l.reads.streamInfo(ctx, p.s.name, subject)
 	if err != nil {
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func (w *world) remove(t *rapid.T) {
 		w.Fatal(err)
 	}
 	w.model.all[seq-1].gone = true
-	w.vague = w.blind
+	w.vague = w.vague || w.blind
 	w.settle()
 }
 
@@ -170,7 +170,7 @@ func (w *world) purge(t *rapid.T) {
 	if rapid.Bool().Draw(t, "one channel") {
 		channel := w.channel(t)
 		match = func(x *modelled) bool { return x.channel == channel }
-		w.vague = w.blind
+		w.vague = w.vague || w.blind
 		opts = append(opts, jetstream.WithPurgeSubject(channel))
 	}
 	if rapid.Bool().Draw(t, "keep some") {
@@ -241,6 +241,41 @@ func (w *world) read(t *rapid.T) {
 	}
 	if lostTo > 0 && w.intact {
 		w.Fatalf("%+v: reported %d to %d lost, and nothing was ever deleted", asked, lostFrom, lostTo)
+	}
+}
+
+// readPattern walks a pattern's past and compares it with the model.
+func (w *world) readPattern(t *rapid.T) {
+	end := uint64(len(w.model.all))
+	k := patternWalk{
+		pattern: w.ns + "." + rapid.SampledFrom([]string{">", "*", "*.d", "c.*", "*.*", "none.>"}).Draw(t, "pattern"),
+		after:   rapid.Uint64Range(0, end).Draw(t, "after"),
+		until:   rapid.Uint64Range(0, end+3).Draw(t, "until"),
+		limit:   rapid.IntRange(1, 20).Draw(t, "limit"),
+		bytes:   rapid.SampledFrom([]int{0, 0, 1, 60}).Draw(t, "bytes"),
+	}
+	until := k.until
+	if until == 0 || until > end {
+		until = end
+	}
+	k.run(w, w.r, w.stream)
+	for i := range w.model.all {
+		x, seq := &w.model.all[i], uint64(i+1)
+		if seq <= k.after || seq > until || !matches(k.pattern, x.channel) {
+			continue
+		}
+		m, lost := k.got[seq], k.lost(seq)
+		switch {
+		case m == nil && x.gone && !lost && (!w.vague || w.model.limit == 0):
+			w.Fatalf("%+v: %d is gone and not reported", k, seq)
+		case m == nil && !x.gone && (!lost || w.model.limit == 0 || w.intact):
+			w.Fatalf("%+v: %d is there and was not read", k, seq)
+		case m != nil && (m.Channel != x.channel || string(m.Body) != x.body || m.Time != x.time):
+			w.Fatalf("%+v: %+v is not what was stored", k, m)
+		}
+	}
+	if len(k.losses) > 0 && w.intact {
+		w.Fatalf("%+v: reported %v lost, and nothing was ever deleted", k, k.losses)
 	}
 }
 
@@ -331,6 +366,10 @@ func TestPagesAgainstModel(t *testing.T) {
 				if c.restart {
 					for range rapid.IntRange(1, 5).Draw(rt, "before") {
 						w.publish(rt)
+						if rapid.IntRange(0, 4).Draw(rt, "and remove") == 0 {
+							w.remove(rt)
+							w.vague = true
+						}
 					}
 					if err := w.r.log.Close(); err != nil {
 						rt.Fatal(err)
@@ -338,7 +377,7 @@ func TestPagesAgainstModel(t *testing.T) {
 					w.blind = true
 					open()
 				}
-				actions := map[string]func(*rapid.T){"publish": w.publish, "remove": w.remove, "purge": w.purge, "read": w.read, "": func(*rapid.T) {}}
+				actions := map[string]func(*rapid.T){"publish": w.publish, "remove": w.remove, "purge": w.purge, "read": w.read, "pattern": w.readPattern, "": func(*rapid.T) {}}
 				for range 3 {
 					actions["read"](rt)
 				}

@@ -20,6 +20,9 @@ type pager struct {
 	until uint64
 	page  Page
 
+	pattern bool
+	plan    *plan // of a pattern: what the messages being read were found in
+
 	bytes    int    // of the page's bodies
 	missing  int    // messages found deleted
 	older    uint64 // a message before Since: what lies before it was not asked for
@@ -29,6 +32,13 @@ type pager struct {
 }
 
 func (p *pager) run(ctx context.Context) (err error) {
+	if p.pattern {
+		err = p.ascendPattern(ctx)
+		if p.lostTo > 0 {
+			p.page.lose(p.lostFrom, min(p.lostTo, p.page.Through))
+		}
+		return err
+	}
 	if p.r.Newest {
 		err = p.descend(ctx)
 		low := p.r.After + 1
@@ -47,11 +57,14 @@ func (p *pager) run(ctx context.Context) (err error) {
 	return err
 }
 
-// floor returns the sequence from which the index knows everything of the channel.
+// floor returns the sequence from which the index knows everything of the channel, or of the pattern.
 func (p *pager) floor() uint64 {
 	floor := p.g.index.Floor()
 	if floor <= p.g.first.Load() {
 		floor = 1
+	}
+	if p.pattern { // what shaky is about is lost for it: a channel can afford to ask the log
+		return floor
 	}
 	if p.g.shaky.Load() && p.s.policy.Load().MaxPerChannel > 0 {
 		head := p.g.head.Load()
@@ -184,11 +197,12 @@ func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error)
 		if m == nil {
 			m, err = rd.wait(ctx, requests[i])
 			if errors.Is(err, errGone) {
-				m, err = rd.gone(ctx, p.s, p.g, p.r.Channel, seq)
+				m, err = rd.gone(ctx, p.s, p.g, seq)
 			}
 		}
 		switch {
 		case errors.Is(err, errGone):
+			p.forget(seq)
 			p.page.lose(seq, seq)
 			if p.missing++; p.missing >= maxMissing && seq != p.until && seq != p.r.After+1 {
 				p.page.More, p.page.Through = true, seq
@@ -201,6 +215,15 @@ func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error)
 		}
 	}
 	return false, nil
+}
+
+// forget tells the index that a message it named is gone.
+func (p *pager) forget(seq uint64) {
+	if p.pattern {
+		p.g.index.RemoveFound(p.plan.found[p.plan.from(seq)])
+	} else {
+		p.g.index.Remove(p.r.Channel, seq)
+	}
 }
 
 // endBefore ends the page before a message that exists.
@@ -228,6 +251,8 @@ func (p *pager) add(m *Message) (done bool) {
 	}
 	// The page knows what lies between its messages, so it can make a mere bound exact.
 	switch {
+	case n == 0 && p.pattern:
+		m = withPrev(m, p.r.After)
 	case n > 0 && p.r.Newest:
 		p.page.Messages[n-1] = withPrev(p.page.Messages[n-1], m.Seq)
 	case n > 0:

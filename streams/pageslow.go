@@ -10,9 +10,6 @@ const slowBatch = 16
 
 // ascendSlow reads a few messages that the index does not know, and returns what is next, 0 when the page is finished.
 func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
-	if err := p.frontSlow(ctx, next); err != nil {
-		return 0, err
-	}
 	floor := p.floor()
 	b := batchRequest{Seq: next, Next: p.r.Channel, Batch: min(p.want(), slowBatch)}
 	if p.r.Since > 0 && !p.sought {
@@ -21,6 +18,15 @@ func (p *pager) ascendSlow(ctx context.Context, next uint64) (uint64, error) {
 		b.Seq, b.StartTime = 0, &at
 	}
 	got, err := p.s.log.rd.batch(ctx, p.s, b)
+	if err != nil {
+		return 0, err
+	}
+	// What has left by now was not read.
+	if p.pattern {
+		err = p.frontPatternSlow(ctx, next, floor)
+	} else {
+		err = p.frontSlow(ctx, next)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -207,7 +207,7 @@ func directMessage(m *nats.Msg) (*Message, error) {
 }
 
 // gone makes sure that a message which a direct get did not find is gone: with replicas, one that lags behind may have answered.
-func (r *reader) gone(ctx context.Context, s *Stream, g *generation, channel string, seq uint64) (*Message, error) {
+func (r *reader) gone(ctx context.Context, s *Stream, g *generation, seq uint64) (*Message, error) {
 	if s.policy.Load().Replicas > 1 {
 		st, err := r.link.js.Stream(ctx, s.name)
 		if err != nil {
@@ -227,7 +227,6 @@ func (r *reader) gone(ctx context.Context, s *Stream, g *generation, channel str
 	}
 	r.missing.Add(1)
 	g.shaky.Store(true)
-	g.index.Remove(channel, seq)
 	return nil, errGone
 }
 

@@ -49,6 +49,9 @@ func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 			continue
 		}
 		pause = retryLeast
+		if n < to-from && s.policy.Load().MaxPerChannel <= 0 {
+			raise(&g.sparse, to-1)
+		}
 		g.index.Prepend(w)
 		if g.index.Floor() != from {
 			s.log.opts.Logger.Info("the index holds as much as it may", "stream", s.name, "from", g.index.Floor())

@@ -76,6 +76,42 @@ func (r *ring) fill(dst []*Message, seqs []uint64) (hits int) {
 	return hits
 }
 
+// matchRun is how many messages match looks at before others may have the lock.
+const matchRun = 1024
+
+// match appends the messages that match a pattern, from one sequence on, and tells how far it looked, until at most; 0: the ring does not reach
+// back so far. What the ring lacks in between is named by one range, 0 if there is nothing.
+func (r *ring) match(dst []*Message, pattern string, from, until uint64) (found []*Message, upto, lostFrom, lostTo uint64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.n == 0 || r.at(0).Seq > from {
+		return dst, 0, 0, 0
+	}
+	upto = from - 1
+	lacks := func(from, to uint64) {
+		if lostTo == 0 {
+			lostFrom = from
+		}
+		lostTo = to
+	}
+	k := sort.Search(r.n, func(k int) bool { return r.at(k).Seq >= from })
+	for end := min(k+matchRun, r.n); k < end; k++ {
+		m := r.at(k)
+		if m.Seq > upto+1 {
+			lacks(upto+1, min(m.Seq-1, until))
+		}
+		if upto = m.Seq; upto > until {
+			break
+		}
+		if m.Channel == "" {
+			lacks(m.Seq, m.Seq)
+		} else if matches(pattern, m.Channel) {
+			dst = append(dst, m)
+		}
+	}
+	return dst, min(upto, until), lostFrom, lostTo
+}
+
 // get returns one message, or nil.
 func (r *ring) get(seq uint64) *Message {
 	var dst [1]*Message

@@ -78,7 +78,10 @@ type generation struct {
 	hole atomic.Uint64
 	// shaky: single messages have been deleted. Where the policy limits messages per channel the index, which hears of it late or never,
 	// may then have let older ones go that the log still holds.
-	shaky     atomic.Bool
+	shaky atomic.Bool
+	// sparse: where the log has no limit per channel, the rebuild found less than there must have been, up to here.
+	sparse    atomic.Uint64
+	plans     plans
 	first     atomic.Uint64 // the log's first sequence when it was last asked
 	firstTime atomic.Int64  // and that message's time, the highest if there is none
 

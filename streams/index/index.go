@@ -43,6 +43,7 @@ type Index struct {
 	// fixed after New
 	budget  int64
 	bits    uint   // bucketBits, less in tests
+	stretch uint32 // matchChannels, less in tests
 	between func() // called where a long operation lets the lock go; nil but in tests
 
 	prepending sync.Mutex // held throughout a Prepend
@@ -64,7 +65,7 @@ type Index struct {
 // New gives an index for a stream without messages, as after Reset(1). It takes about budget bytes,
 // as Stats counts them; 0 is no limit. What the newest 4096 sequences need is kept in any case.
 func New(budget int64) *Index {
-	x := &Index{budget: budget, bits: bucketBits}
+	x := &Index{budget: budget, bits: bucketBits, stretch: matchChannels}
 	x.Reset(1)
 	return x
 }

@@ -39,6 +39,7 @@ func newModel(t *rapid.T) *model {
 	budget := rapid.SampledFrom([]int64{0, 0, 1500, 4000}).Draw(t, "budget")
 	m := &model{x: New(budget), bounded: budget > 0, log: map[string][]message{}, known: map[string][]uint64{}, first: 1, floor: 1, born: 1}
 	m.x.bits = rapid.SampledFrom([]uint{0, 2, 5, 12}).Draw(t, "bits")
+	m.x.stretch = rapid.SampledFrom([]uint32{1, 3, matchChannels}).Draw(t, "stretch")
 	for i := range rapid.IntRange(1, 12).Draw(t, "channels") {
 		m.names = append(m.names, fmt.Sprintf("chat.%0*d", 1+17*i, i))
 	}
@@ -317,6 +318,85 @@ func (m *model) checkSeek(t *rapid.T, c string) {
 	}
 }
 
+// match looks for the first messages of several channels, while messages come and go.
+func (m *model) match(t *rapid.T) {
+	names := map[string]bool{}
+	for range rapid.IntRange(1, 8).Draw(t, "names") {
+		names[m.channel(t)] = true
+	}
+	after := rapid.Uint64Range(0, m.head).Draw(t, "after")
+	until := rapid.SampledFrom([]uint64{m.head, m.head, after, min(after+200, m.head)}).Draw(t, "until")
+	n := rapid.SampledFrom([]int{1, 2, 50, 1000, 1 << 62}).Draw(t, "n")
+	before := map[uint64]string{} // what was in the log and to be found
+	for c := range names {
+		for _, e := range m.log[c] {
+			if !e.gone && e.seq > after && e.seq <= until {
+				before[e.seq] = c
+			}
+		}
+	}
+	full := uint64(0)
+	for c := range names {
+		if k := m.known[c]; m.max > 0 && len(k) >= int(m.max) && k[0] > after+1 {
+			full = max(full, k[0]-1)
+		}
+	}
+	left, moved := 3, false
+	m.x.between = func() {
+		if left--; left >= 0 && rapid.Bool().Draw(t, "meanwhile") {
+			moved = true
+			rapid.SampledFrom([]func(*rapid.T){m.append, m.trim, m.remove, m.setMax}).Draw(t, "what")(t)
+		}
+	}
+	wasComplete := m.floor <= after+1
+	got, ok := m.x.Match(func(name []byte) bool { return names[string(name)] }, after, until, n)
+	m.x.between = nil
+	if !moved {
+		m.sync(t) // nothing can have moved
+	}
+	if complete := m.floor <= after+1 || m.floor <= m.first; ok != complete && (wasComplete || ok) {
+		t.Fatalf("Match from %d on says %v, floor %d, first %d", after+1, ok, m.floor, m.first)
+	}
+	if !ok {
+		return
+	}
+	if got.Through > until || len(got.Found) > n || len(got.Found) < n && got.Through != until {
+		t.Fatalf("Match(%d, %d, %d) found %d, through %d", after, until, n, len(got.Found), got.Through)
+	}
+	found, last := map[uint64]bool{}, after
+	for _, f := range got.Found {
+		if f.Seq <= last || f.Seq > got.Through || before[f.Seq] == "" {
+			t.Fatalf("Match found %d after %d, through %d, on %q", f.Seq, last, got.Through, before[f.Seq])
+		}
+		found[f.Seq], last = true, f.Seq
+	}
+	for c := range names {
+		for _, e := range m.log[c] {
+			switch {
+			case e.seq <= after || e.seq > got.Through || found[e.seq] || e.seq < m.first:
+			case !e.gone && !slices.Contains(m.known[c], e.seq) && e.seq <= got.Dropped: // limit let go of it: see the package comment
+			case !e.gone:
+				t.Fatalf("Match(%d, %d, %d) did not find %d", after, until, n, e.seq)
+			case e.seq >= m.floor && e.seen && e.seq > got.Dropped:
+				t.Fatalf("Match did not tell that %d has left, only %d", e.seq, got.Dropped)
+			}
+		}
+	}
+	if !moved && got.Full < full {
+		t.Fatalf("Match says that full channels begin after %d, not %d", got.Full, full)
+	}
+	if len(got.Found) > 0 && rapid.Bool().Draw(t, "remove one") {
+		f := rapid.SampledFrom(got.Found).Draw(t, "which")
+		c := before[f.Seq]
+		known := slices.Contains(m.known[c], f.Seq)
+		m.x.RemoveFound(f)
+		if known {
+			m.leave(c, func(_ int, e message) bool { return e.seq == f.Seq })
+			m.known[c] = slices.DeleteFunc(m.known[c], func(s uint64) bool { return s == f.Seq })
+		}
+	}
+}
+
 // checkBooks compares what the index counts with what it holds.
 func (m *model) checkBooks(t *rapid.T) {
 	x := m.x
@@ -362,7 +442,7 @@ func TestModel(t *testing.T) {
 		m := newModel(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"append": m.append, "append more": m.append, "trim": m.trim, "max": m.setMax, "remove": m.remove, "remove more": m.remove,
-			"reset": m.reset, "scan": m.scan, "prepend": m.prepend, "scan and prepend": func(t *rapid.T) { m.scan(t); m.prepend(t) },
+			"reset": m.reset, "scan": m.scan, "prepend": m.prepend, "match": m.match, "scan and prepend": func(t *rapid.T) { m.scan(t); m.prepend(t) },
 			"": func(t *rapid.T) { m.check(t); m.checkBooks(t) },
 		})
 	})
