@@ -137,6 +137,14 @@ func TestPacerNoticesOthers(t *testing.T) {
 	if spent := time.Duration(g.syncs) * g.takes; spent > time.Second*12/10/syncShare {
 		t.Errorf("messages keep coming: %d syncs took %v of 1 s", g.syncs, spent)
 	}
+	g = oneByOne(1, 100*time.Microsecond)
+	g.run(20 * time.Second) // it looks seldom
+	g.arrived = func(_ int, now time.Duration) time.Duration { return now + 270*time.Microsecond }
+	g.answered = func(int, time.Duration) time.Duration { return never }
+	g.next[0] = g.now
+	if g.run(100 * time.Millisecond); g.syncs > 45 {
+		t.Errorf("messages keep coming, some of them during syncs: %d syncs in 100 ms", g.syncs)
+	}
 	g = oneByOne(10, 100*time.Microsecond)
 	g.run(time.Second)
 	alone := g.answered

@@ -21,24 +21,42 @@ import (
 // disk stands for a disk with a cache: what a power cut leaves is what the last sync that had ended copied away.
 type disk struct {
 	store, kept string
+	told        []*told // who may not be told of what is lost
+	cuts        chan cut
 
-	mu   sync.Mutex
-	n    int
+	n    int    // syncs; they are serial
 	last string // the copy that a power cut would leave
 }
 
+// cut is a power cut: what it leaves, and what had been told until then.
+type cut struct {
+	left string
+	told []map[uint64]string
+}
+
 func (d *disk) sync() error {
-	d.mu.Lock()
+	// Until now nothing but the last sync's copy would be left: whoever was told of more was told too early.
+	used := false
+	if d.last != "" && d.n%3 == 0 {
+		c := cut{left: d.last}
+		for _, t := range d.told {
+			c.told = append(c.told, t.all())
+		}
+		select {
+		case d.cuts <- c:
+			used = true
+		default:
+		}
+	}
 	d.n++
 	to := filepath.Join(d.kept, fmt.Sprint(d.n))
-	d.mu.Unlock()
 	if err := os.CopyFS(to, os.DirFS(d.store)); err != nil {
 		return err
 	}
-	d.mu.Lock()
 	before := d.last
-	d.last = to
-	d.mu.Unlock()
+	if d.last = to; used {
+		return nil
+	}
 	return os.RemoveAll(before)
 }
 
@@ -65,9 +83,10 @@ func (t *told) all() map[uint64]string {
 
 // A power cut at any moment takes nothing that a publisher was answered or a subscriber was shown.
 func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
-	d := &disk{store: t.TempDir(), kept: t.TempDir()}
-	srv := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = d.store })
+	const cuts = 8
 	var answered, delivered told
+	d := &disk{store: t.TempDir(), kept: t.TempDir(), told: []*told{&answered, &delivered}, cuts: make(chan cut, cuts)}
+	srv := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = d.store })
 	l, err := Open(context.Background(), Options{
 		Connect: srv.Connect,
 		Default: &Policy{Sync: true},
@@ -82,7 +101,6 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	enough := make(chan struct{})
 	stop := make(chan struct{})
 	var publishers sync.WaitGroup
 	for p := range 8 {
@@ -102,9 +120,6 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if p == 0 && i == 40 {
-					close(enough)
-				}
 				select {
 				case <-stop:
 					return
@@ -113,23 +128,29 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 			}
 		})
 	}
-	<-enough
-	wants := []map[uint64]string{answered.all(), delivered.all()}
-	d.mu.Lock() // the power is cut
-	left := t.TempDir()
-	err = os.CopyFS(left, os.DirFS(d.last))
-	d.mu.Unlock()
+	var all []cut
+	for range cuts {
+		all = append(all, <-d.cuts)
+	}
 	close(stop)
 	publishers.Wait()
-	if err != nil {
-		t.Fatal(err)
+	last := all[cuts-1].told
+	if len(last[0]) < 50 || len(last[1]) < 50 {
+		t.Fatalf("%d answered, %d delivered: the test shows nothing", len(last[0]), len(last[1]))
 	}
-	if len(wants[0]) < 100 || len(wants[1]) == 0 {
-		t.Fatalf("%d answered, %d delivered: the test shows nothing", len(wants[0]), len(wants[1]))
+	for _, c := range all {
+		c.check(t)
 	}
+}
 
-	again := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = left })
-	js, err := jetstream.New(again.Conn())
+// check fails the test if what somebody was told of is not there after the power cut.
+func (c *cut) check(t *testing.T) {
+	t.Helper()
+	srv := natstest.RunWith(t, func(o *server.Options) { o.StoreDir = c.left })
+	defer srv.Shutdown()
+	nc := srv.Conn()
+	defer nc.Close()
+	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +158,8 @@ func TestPowerCutTakesNothingAnsweredOrDelivered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range wants {
-		for seq, body := range want {
+	for _, told := range c.told {
+		for seq, body := range told {
 			if m, err := s.GetMsg(context.Background(), seq); err != nil || string(m.Data) != body {
 				t.Fatalf("sequence %d: %v; somebody was told %q", seq, err, body)
 			}
