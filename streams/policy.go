@@ -44,6 +44,7 @@ type Policy struct {
 	MaxMessageSize int           // bytes of a body; 0: Options.MaxMessageSize
 	DedupWindow    time.Duration // 2 min
 	Sync           bool          // answer and deliver only what Options.Sync has made to survive a power cut
+	ServerSyncs    bool          // the NATS servers sync before they acknowledge (sync_interval: always): somebody's word, which is not checked
 
 	unlisted bool // it is the default policy's: the storage of a stream that exists is kept
 }
@@ -55,6 +56,8 @@ const (
 	DurabilityFile       = "file"       // survives a killed server; a power cut may take what JetStream has not synced yet
 	DurabilityFileSync   = "file+sync"  // survives a power cut
 	DurabilityReplicated = "replicated" // acknowledged by a majority of replicas
+
+	DurabilityReplicatedSync = "replicated+sync" // synced by a majority of replicas before it was acknowledged
 )
 
 // Durability returns the durability class of what is stored under p.
@@ -62,9 +65,11 @@ func (p Policy) Durability() string {
 	switch {
 	case p.Storage == Memory:
 		return DurabilityMemory
+	case p.Replicas > 1 && p.ServerSyncs:
+		return DurabilityReplicatedSync
 	case p.Replicas > 1:
 		return DurabilityReplicated
-	case p.synced():
+	case p.synced() || p.ServerSyncs:
 		return DurabilityFileSync
 	default:
 		return DurabilityFile

@@ -23,13 +23,14 @@ const userNamespace = "user"
 type connect = func(name string, extra ...nats.Option) (*nats.Conn, error)
 
 // gatewayOptions translates the configuration. This is the only place that knows both sides.
-func gatewayOptions(cfg *config.Config, secret []byte, nc connect, log *slog.Logger) (gateway.Options, error) {
+// sync syncs the embedded store; nil: there is none, or it cannot be synced.
+func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() error, log *slog.Logger) (gateway.Options, error) {
 	verifier, err := auth.NewVerifier(secret)
 	if err != nil {
 		return gateway.Options{}, fmt.Errorf("token secret: %w", err)
 	}
 	o := gateway.Options{
-		Streams:      streamOptions(cfg, nc, log),
+		Streams:      streamOptions(cfg, nc, sync, log),
 		Verifier:     verifier,
 		Rules:        map[string]auth.Rules{},
 		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),
@@ -88,17 +89,24 @@ func rules(ns *config.Namespace, r auth.Rules) auth.Rules {
 	return r
 }
 
-func streamOptions(cfg *config.Config, nc connect, log *slog.Logger) streams.Options {
+func streamOptions(cfg *config.Config, nc connect, sync func() error, log *slog.Logger) streams.Options {
 	o := streams.Options{
 		Connect:        nc,
 		MaxUnlisted:    cfg.Limits.UnlistedNamespaces,
 		AllowShrink:    cfg.AllowShrink,
+		Sync:           sync,
+		SyncPause:      time.Duration(cfg.NATS.SyncPause),
 		MaxMessageSize: int(cfg.Limits.BodyBytes),
 		PublishTimeout: time.Duration(cfg.Limits.PublishTimeout),
 		IndexBytes:     int64(cfg.Memory.IndexBytes),
 		RingBytes:      int64(cfg.Memory.RingBytes),
 		Logger:         log,
 		Progress:       progress(log),
+	}
+	policy := func(name string, ns *config.Namespace) streams.Policy {
+		p := policy(name, ns)
+		p.Sync = ns.Sync == config.SyncOn || ns.Sync == config.SyncDefault && cfg.Sync && sync != nil
+		return p
 	}
 	if !cfg.Default.Off {
 		p := policy("", &cfg.Default.Namespace)
@@ -124,7 +132,7 @@ func policy(name string, ns *config.Namespace) streams.Policy {
 		MaxMessages:    ns.MaxMessages,
 		MaxMessageSize: int(ns.MaxMessageSize),
 		DedupWindow:    time.Duration(ns.DedupWindow),
-		Sync:           ns.Sync,
+		ServerSyncs:    ns.Sync == config.SyncAlways,
 	}
 	if ns.Storage == "memory" {
 		p.Storage = streams.Memory

@@ -97,13 +97,12 @@ func (s *server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := gatewayOptions(&s.cfg, secret, nc, s.log)
+	o, err := gatewayOptions(&s.cfg, secret, nc, s.syncer(), s.log)
 	if err != nil {
 		return err
 	}
 	if s.nats != nil {
 		o.Streams.Fault = s.nats.Fault
-		o.Streams.Sync, o.Streams.SyncPause = s.nats.Syncer(), time.Duration(s.cfg.NATS.SyncPause)
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -148,6 +147,18 @@ func (s *server) startNATS(ctx context.Context) (connect, error) {
 		return nil, err
 	}
 	return s.nats.Connect, nil
+}
+
+// syncer returns what syncs the embedded store; nil: there is none, or the system has no way to.
+func (s *server) syncer() func() error {
+	if s.nats == nil {
+		return nil
+	}
+	sync := s.nats.Syncer()
+	if sync == nil && s.cfg.Sync {
+		s.log.Warn("on this system the embedded store cannot be synced before messages are answered: a power cut may take the last ones (durability file)")
+	}
+	return sync
 }
 
 func (s *server) natsPasswordFile() string { return filepath.Join(s.cfg.Data, "nats-password") }

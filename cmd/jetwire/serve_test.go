@@ -38,7 +38,7 @@ func TestWhatANewUserDoes(t *testing.T) {
 	sub.says("subscribed to chat.lobby")
 
 	first := answered(t, do(t, dir, 0, "pub", "chat.lobby", `{"hi":1}`, url)[0])
-	if first.Channel != "chat.lobby" || first.Seq != 1 || first.Epoch == "" || first.Duplicate || first.Durability != "file" {
+	if first.Channel != "chat.lobby" || first.Seq != 1 || first.Epoch == "" || first.Duplicate || first.Durability != synced() {
 		t.Errorf("%+v", first)
 	}
 	again := do(t, dir, 0, "pub", "--id", "m1", "chat.lobby", "hello there", url)

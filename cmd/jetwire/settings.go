@@ -37,8 +37,8 @@ var serverSettings = []setting{
 	{"nats-listen", "`HOST:PORT` at which other programs reach the embedded NATS server, as user jetwire with the password in DATA/nats-password", func(c *config.Config) any { return &c.NATS.Listen }},
 	{"nats-max-store", "`SIZE` on disk that the embedded NATS server may use; 0: three quarters of what is free", func(c *config.Config) any { return &c.NATS.MaxStore }},
 	{"nats-max-memory", "`SIZE` of memory streams; 0: three quarters of the machine's memory", func(c *config.Config) any { return &c.NATS.MaxMemory }},
-	{"nats-sync-pause", "least `TIME` between two syncs of the embedded store, each of which serves all who wait", func(c *config.Config) any { return &c.NATS.SyncPause }},
-	{"sync", "in namespaces that are not listed, sync the embedded store before anything is answered or delivered: it then survives a power cut", func(c *config.Config) any { return &c.Default.Sync }},
+	{"nats-sync-pause", "least `TIME` between two syncs of the embedded store while messages keep coming; each serves all who wait", func(c *config.Config) any { return &c.NATS.SyncPause }},
+	{"sync", "sync the embedded store before anything is answered or delivered, so that it survives a power cut, where a namespace says nothing else (on Linux)", func(c *config.Config) any { return &c.Sync }},
 	{"allow-shrink", "let a namespace's smaller limit delete stored messages", func(c *config.Config) any { return &c.AllowShrink }},
 	{"max-connections", "connections in all; 0: as many as the descriptor limit allows", func(c *config.Config) any { return &c.Limits.Connections }},
 	{"max-connections-per-address", "connections of one address; 0: no limit", func(c *config.Config) any { return &c.Limits.ConnectionsPerAddress }},
@@ -80,7 +80,7 @@ func settingFlags(groups ...[]setting) []cli.Flag {
 			dflt := fmt.Sprint(deref(s.field(&defaults)))
 			switch s.field(&defaults).(type) {
 			case *bool:
-				flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, EnvVars: env})
+				flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
 			case *int:
 				flags = append(flags, &cli.IntFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
 			case *[]string:

@@ -145,6 +145,12 @@ func (n *Namespace) check(name string, c *Config) error {
 	if n.Replicas > 1 && c.NATS.URL == "" {
 		add("replicas", "the embedded NATS server is one; more need a cluster, which nats.url names")
 	}
+	switch {
+	case n.Sync == SyncOn && c.NATS.URL != "":
+		add("sync", "only the embedded store can be synced from here; if the external servers do it before they acknowledge (sync_interval: always), say sync: always")
+	case n.Sync == SyncAlways && c.NATS.URL == "":
+		add("sync", "always is said of external NATS servers, which nats.url names; the embedded store is synced with true")
+	}
 	if n.MaxPerChannel < 0 {
 		add("max_per_channel", "is negative")
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	Default     DefaultNamespace     `yaml:"default"`
 	Namespaces  map[string]Namespace `yaml:"namespaces"`
 	AllowShrink bool                 `yaml:"allow_shrink"` // let a smaller limit delete stored messages
+	Sync        bool                 `yaml:"sync"`         // of the embedded store, where a namespace says nothing else
 
 	Portable     bool     `yaml:"portable"` // goroutines instead of epoll
 	Loops        int      `yaml:"loops"`    // epoll loops; 0: one for each CPU
@@ -63,7 +64,7 @@ type NATS struct {
 	MaxStore  Size   `yaml:"max_store"`  // bytes on disk; 0: three quarters of what is free
 	MaxMemory Size   `yaml:"max_memory"` // bytes of memory streams; 0: three quarters of the machine's
 
-	SyncPause Duration `yaml:"sync_pause"` // the least time between two syncs of the store
+	SyncPause Duration `yaml:"sync_pause"` // the least time between two syncs of the store while messages keep coming
 }
 
 // Token says which secret signs tokens: a text, a file that holds it, or neither for one that is made in Data.
@@ -105,7 +106,7 @@ type Namespace struct {
 	MaxMessages    int64     `yaml:"max_messages,omitempty"`     // 0: no limit
 	MaxMessageSize Size      `yaml:"max_message_size,omitempty"` // 0: limits.body_bytes
 	DedupWindow    Duration  `yaml:"dedup_window,omitempty"`
-	Sync           bool      `yaml:"sync,omitempty"` // of the embedded store, before anything is answered or delivered
+	Sync           Sync      `yaml:"sync,omitempty"`
 	Subscribe      auth.Rule `yaml:"subscribe,omitempty"`
 	Publish        auth.Rule `yaml:"publish,omitempty"`
 	History        auth.Rule `yaml:"history,omitempty"`
@@ -143,6 +144,7 @@ func Default() Config {
 		},
 		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
+		Sync:         true,
 		DrainTimeout: Duration(DefaultDrainTimeout),
 		Log:          Log{Level: "info", Format: "auto"},
 	}

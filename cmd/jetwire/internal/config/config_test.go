@@ -41,6 +41,7 @@ limits:
 default: off
 namespaces:
   chat: {storage: memory, max_age: 30d, max_per_channel: 1000, max_bytes: 2GB, dedup_window: 10m, publish: granted}
+  fast: {sync: false}
   news:
 `)
 	want := Default()
@@ -53,6 +54,7 @@ namespaces:
 	want.Namespaces = map[string]Namespace{
 		"chat": {Storage: "memory", MaxAge: Duration(30 * 24 * time.Hour), MaxPerChannel: 1000, MaxBytes: 2e9,
 			DedupWindow: Duration(10 * time.Minute), Publish: auth.Granted},
+		"fast": {Sync: SyncOff},
 		"news": {},
 	}
 	if d := cmp.Diff(want, c); d != "" {
@@ -95,6 +97,7 @@ func TestReadRefuses(t *testing.T) {
 		{"negative size", "limits:\n  queue_bytes: -1\n", "[2:", "size"},
 		{"duration without a unit", "limits:\n  ping_interval: 25\n", "[2:", "duration"},
 		{"map for a duration", "limits:\n  ping_interval: {a: b}\n", "[2:", ""},
+		{"sync", "namespaces:\n  chat: {sync: perhaps}\n", "[2:", "none of true, false, always"},
 		{"default: on", "default: on\n", "[1:", "want off"},
 		{"not YAML", "token: {secret: " + secret + "\nlisten: [\n", "[", ""},
 		{"two documents", "listen: a:1\n---\nlisten: b:2\n", "", "more than one"},
@@ -196,10 +199,14 @@ func TestCheck(t *testing.T) {
 		"namespaces.a.storage":     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Storage: "tape"}} },
 		"namespaces.a.replicas: the embedded NATS": func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 3}} },
 		"namespaces.a.replicas: NATS keeps":        func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 6}} },
-		"namespaces.a.max_per_channel":             func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxPerChannel: -1}} },
-		"namespaces.a.max_message_size":            func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxMessageSize: 1 << 30}} },
-		"namespaces.a.publish":                     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
-		"default.history":                          func(c *Config) { c.Default.History = "all" },
+		"namespaces.a.sync: only the embedded": func(c *Config) {
+			c.NATS.URL, c.Namespaces = "nats://x", map[string]Namespace{"a": {Sync: SyncOn}}
+		},
+		"namespaces.a.sync: always is":  func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Sync: SyncAlways}} },
+		"namespaces.a.max_per_channel":  func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxPerChannel: -1}} },
+		"namespaces.a.max_message_size": func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxMessageSize: 1 << 30}} },
+		"namespaces.a.publish":          func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
+		"default.history":               func(c *Config) { c.Default.History = "all" },
 	} {
 		c := Default()
 		c.Data = "/data"

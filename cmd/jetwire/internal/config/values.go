@@ -102,6 +102,37 @@ func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
 // UnmarshalYAML reads the text.
 func (d *Duration) UnmarshalYAML(n ast.Node) error { return scalar(n, d.Set) }
 
+// Sync says whether the messages of a namespace are synced to disk before they are answered or delivered.
+type Sync string
+
+// What a Sync can be.
+const (
+	SyncDefault Sync = ""       // what Config.Sync says
+	SyncOn      Sync = "true"   // by this process, which has the store
+	SyncOff     Sync = "false"  // not
+	SyncAlways  Sync = "always" // by the external NATS servers, before they acknowledge: their operator's word for it
+)
+
+// MarshalYAML writes what UnmarshalYAML reads.
+func (s Sync) MarshalYAML() (any, error) {
+	if s == SyncOn || s == SyncOff {
+		return s == SyncOn, nil
+	}
+	return string(s), nil
+}
+
+// UnmarshalYAML reads true, false or always.
+func (s *Sync) UnmarshalYAML(n ast.Node) error {
+	return scalar(n, func(text string) error {
+		switch v := Sync(text); v {
+		case SyncOn, SyncOff, SyncAlways:
+			*s = v
+			return nil
+		}
+		return fmt.Errorf("%q is none of true, false, always", text)
+	})
+}
+
 // scalar hands a scalar's text to set, and gives its error the place in the file.
 func scalar(n ast.Node, set func(string) error) error {
 	if _, ok := n.(ast.ScalarNode); !ok {
