@@ -6,6 +6,8 @@
 //   - A connection has one reader and one writer. Whatever waits for the writer leaves in one write.
 //   - What a subscription hands on is in order, without duplicates, and without a gap that OnGap did not name.
 //   - A publish with an id is tried again until its outcome is known, or until trying again could store it twice.
+//   - In a durable session nothing is acknowledged that the application has not taken, and nothing that the server keeps for the device is
+//     given up but by Unsubscribe.
 //   - Every queue is bounded, and every goroutine has ended when Close returns.
 //
 // It must not know how a server keeps its log, and it imports nothing of Jetwire's but the protocol (gateway/wire).
@@ -48,6 +50,11 @@ type Options struct {
 	Token func(context.Context) (string, error) // asked before the first connect, and whenever the server wants a new one; nil: no token
 	Name  string                                // the program's name and version, for the server's log; at most 64 bytes
 
+	// Device makes the session durable: the server keeps the subscriptions of (user, device), and up to where they were
+	// acknowledged, across connections and processes. Two clients must not share one: the newer takes the session over, and the
+	// older ends with the code taken_over. 1 to 64 bytes of printable ASCII without spaces; empty: not durable.
+	Device string
+
 	Header http.Header                                                       // of the upgrade request, for example Origin
 	TLS    *tls.Config                                                       // for wss; nil: the system's roots
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error) // nil: net.Dialer
@@ -62,12 +69,16 @@ type Options struct {
 	ConnectTimeout         time.Duration // for one attempt: network, TLS, upgrade and connect's reply
 	ReplyTimeout           time.Duration // after which a request that was sent counts as lost
 	MaxPending             int           // publishes and history requests that wait for their replies
-	QueueMessages          int           // received for one subscription and not yet handed on …
+	QueueMessages          int           // received for one subscription and not yet handed on (or the server's max_unacked, if that is more) …
 	QueueBytes             int           // … and their bodies' bytes
 	MaxFrame               int           // bytes of the largest frame taken from the server
 
 	Logger  *slog.Logger // nil: nothing is logged
 	OnState func(State)  // called at every change, in order, on the client's own goroutine; must not block
+
+	// OnSession is called for each connection before its state is Connected, on the same goroutine; must not block. In a durable
+	// session it tells whether the server still knows the device.
+	OnSession func(Session)
 }
 
 func (o *Options) setDefaults() {
@@ -129,6 +140,7 @@ type Stats struct {
 	Sheds      uint64 // times that a subscription was given back to the server because its handler was too slow
 	Dropped    uint64 // messages without a sequence dropped because the queue was full
 	Retries    uint64 // requests sent again
+	Acks       uint64 // acks sent by durable subscriptions
 }
 
 // Client is a connection to a Jetwire server that is made anew whenever it is lost. Its methods may be called from any goroutine.
@@ -158,18 +170,21 @@ type Client struct {
 	// mu guards what follows and the fields of requests and subscriptions that say so. No callback runs under it.
 	mu      sync.Mutex
 	state   State
-	lastErr error // why the last connection or attempt ended
-	err     error // why the client ended
-	conn    *conn // nil unless Connected
+	lastErr error   // why the last connection or attempt ended
+	err     error   // why the client ended
+	conn    *conn   // nil unless Connected
+	session Session // of the present connection, or of the last one
 	window  time.Duration
 	nextID  uint64 // of commands
 	pending map[uint64]*request
-	out     []*request // waiting to be written, in order
-	subs    map[string]*Subscription
+	out     []*request               // waiting to be written, in order
+	subs    map[string]*Subscription // by channel or pattern
+
+	ackLater []*Subscription // their acks are due later
 }
 
 type counters struct {
-	connects, received, duplicates, gaps, repairs, sheds, dropped, retries atomic.Uint64
+	connects, received, duplicates, gaps, repairs, sheds, dropped, retries, acks atomic.Uint64
 }
 
 // Dial connects. It returns when the client is Connected, or with the error that made it give up: ctx ended, the server answered
@@ -182,6 +197,11 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	o.URL = u
+	if o.Device != "" {
+		if err := wire.ValidDevice(o.Device); err != nil {
+			return nil, fmt.Errorf("client: %w", err)
+		}
+	}
 	// The client outlives the context of Dial, but keeps its values: Options.Token and Options.Dialer see them.
 	c := newClient(context.WithoutCancel(ctx), o)
 	c.wg.Go(c.run)
@@ -259,7 +279,7 @@ func (c *Client) Stats() Stats {
 	n := &c.count
 	return Stats{
 		Connects: n.connects.Load(), Received: n.received.Load(), Duplicates: n.duplicates.Load(), Gaps: n.gaps.Load(),
-		Repairs: n.repairs.Load(), Sheds: n.sheds.Load(), Dropped: n.dropped.Load(), Retries: n.retries.Load(),
+		Repairs: n.repairs.Load(), Sheds: n.sheds.Load(), Dropped: n.dropped.Load(), Retries: n.retries.Load(), Acks: n.acks.Load(),
 	}
 }
 

@@ -27,6 +27,8 @@ type conn struct {
 
 	ping       time.Duration // 0: no heartbeat
 	maxMessage int           // 0: unknown
+	durable    bool          // acks decide something
+	maxUnacked int           // in a durable session
 	heard      atomic.Int64  // monotonic time of the last bytes from the server
 
 	frames  frameReader        // the reader's
@@ -46,7 +48,7 @@ type conn struct {
 	leaving  bool      // no new command is written
 	inFlight int       // commands written whose reply has not come
 	moveAt   time.Time // when to leave, if the server asked; zero: it did not
-	moveWhy  error     // errMoved or errNewToken
+	moveWhy  error     // errMoved, errResend or errNewToken
 	closing  []byte    // the close frame, once it is to be written
 }
 
@@ -182,7 +184,7 @@ func (cn *conn) goodbye(cause error) {
 	defer t.Stop()
 	_ = cn.nc.SetDeadline(time.Now().Add(goodbyeTime))
 	cn.c.mu.Lock()
-	cn.closing = appendClose(nil, wire.NormalClosure, "")
+	cn.closing = appendClose(cn.c.lastAcksLocked(cn), wire.NormalClosure, "")
 	cn.c.mu.Unlock()
 	cn.wakeWriter()
 	select {
@@ -254,6 +256,8 @@ func (cn *conn) handle(in *wire.Incoming) error {
 		c.answered(in)
 	case in.Kind == wire.KindGap:
 		c.gap(cn, &in.Gap)
+	case in.Kind == wire.KindUnsubscribed:
+		c.unsubscribed(cn, &in.Unsubscribed)
 	case in.Kind == wire.KindExpired:
 		// The server goes on serving for a grace: move within its first half.
 		cn.move(rand.N(seconds(in.Expired.Grace)/2+1), errNewToken)

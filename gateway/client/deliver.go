@@ -1,6 +1,7 @@
 package client
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -22,11 +23,16 @@ const (
 func (c *Client) received(cn *conn, m *wire.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.subs[m.Channel]
+	name := m.Channel
+	if m.Pattern != "" {
+		name = m.Pattern
+	}
+	s := c.subs[name]
 	if s == nil {
 		return
 	}
-	for s.listensLocked() && s.admitLocked(m) {
+	again := s.seenLocked(m)
+	for s.listensLocked() && s.admitLocked(m, again) {
 		if !s.fullLocked() {
 			s.pushLocked(m)
 			return
@@ -41,6 +47,16 @@ func (c *Client) received(cn *conn, m *wire.Message) {
 	}
 }
 
+// seenLocked notes how far the server has sent on this connection. It reports whether it has sent m on it before.
+func (s *Subscription) seenLocked(m *wire.Message) (again bool) {
+	if m.Seq == 0 || s.stage != active || !s.durableLocked() {
+		return false
+	}
+	again = m.Seq <= s.seen
+	s.seen = max(s.seen, m.Seq)
+	return again
+}
+
 // gap takes a gap push from the reader.
 func (c *Client) gap(cn *conn, g *wire.Gap) {
 	c.mu.Lock()
@@ -48,6 +64,10 @@ func (c *Client) gap(cn *conn, g *wire.Gap) {
 	s := c.subs[g.Channel]
 	if s == nil {
 		return
+	}
+	if s.stage == active && g.Epoch == s.pos.Epoch && s.durableLocked() {
+		s.seen = max(s.seen, g.To)
+		s.ackLocked(time.Now())
 	}
 	for s.listensLocked() && s.concernsLocked(g) {
 		if !s.fullLocked() {
@@ -65,19 +85,25 @@ func (c *Client) gap(cn *conn, g *wire.Gap) {
 func (s *Subscription) listensLocked() bool { return s.stage == asked || s.stage == active }
 
 // admitLocked reports whether m is what follows the position. If a message between them is missing, the subscription is made anew
-// from the position, once; if that brings the same again, the log has nothing between them, and a gap is handed on.
-func (s *Subscription) admitLocked(m *Message) bool {
+// from the position, once; if that brings the same again, the log has nothing between them, and a gap is handed on. A durable subscription is not
+// made anew: the server might forget it between the two commands. The connection is. again says that the server has sent m on this connection before.
+func (s *Subscription) admitLocked(m *Message, again bool) bool {
 	switch {
 	case m.Seq == 0 || s.qos == wire.AtMostOnce:
 		return true
 	case !s.known: // what comes before subscribe's reply is not ours
 		return false
 	case m.Seq <= s.pos.Seq:
+		s.sentAgainLocked(m)
+		if again && s.redeliverLocked(m) {
+			return true
+		}
 		s.c.count.duplicates.Add(1)
 		return false
 	case m.Prev <= s.pos.Seq:
+		s.behind = false
 		return true
-	case s.stage == asked: // sent for the subscribe before this one
+	case s.stage == asked, s.behind: // sent for the subscribe before this one; or behind what was dropped
 		return false
 	}
 	s.c.count.gaps.Add(1)
@@ -88,9 +114,26 @@ func (s *Subscription) admitLocked(m *Message) bool {
 	s.c.log.Warn("a message is missing: subscribing anew", "channel", s.channel, "position", s.pos.Seq, "prev", m.Prev, "seq", m.Seq)
 	s.c.count.repairs.Add(1)
 	s.repaired, s.repairedAt = true, s.pos.Seq
-	s.forgetLocked()
+	if s.durableLocked() {
+		s.behind = true
+		s.c.conn.moveLocked(0, errResend)
+		return false
+	}
+	s.forgetLocked(false)
 	s.askLocked()
 	return false
+}
+
+// redeliverLocked reports whether a known message is to be handed on once more: the server's ack_wait is over, and the application, which promised to
+// acknowledge by itself, has not. No message is queued twice at a time.
+func (s *Subscription) redeliverLocked(m *Message) bool {
+	if !s.o.ManualAck || s.orphan || s.qos != wire.AtLeastOnce || m.Seq <= s.acked.Seq {
+		return false
+	}
+	if at := s.Position(); at.Epoch != s.pos.Epoch || m.Seq > at.Seq {
+		return false // it waits for its first time
+	}
+	return s.redeliveries == 0 || m.Seq > s.redelivered
 }
 
 // concernsLocked reports whether a gap push says something new.
@@ -117,6 +160,10 @@ func (s *Subscription) otherEpochLocked(g *Gap) bool {
 func (s *Subscription) gapLocked(g *Gap) {
 	if s.otherEpochLocked(g) {
 		s.pos = Position{Epoch: g.Epoch}
+		s.acked = s.pos
+		s.releaseLocked(errOldEpoch, math.MaxUint64)
+		s.beginAcksLocked(0)
+		s.redelivered, s.redeliveries = 0, 0
 	} else {
 		s.pos.Seq = max(s.pos.Seq, g.To)
 	}
@@ -129,8 +176,14 @@ func (s *Subscription) gapLocked(g *Gap) {
 func (s *Subscription) pushLocked(m *Message) {
 	own := *m
 	own.Body = slices.Clone(m.Body) // it aliases the frame
-	if m.Seq != 0 {
+	switch {
+	case m.Seq == 0:
+	case m.Seq > s.pos.Seq || s.qos == wire.AtMostOnce:
 		s.pos.Seq = m.Seq
+	default:
+		own.Redelivered = true
+		s.redelivered = m.Seq
+		s.redeliveries++
 	}
 	s.queue = append(s.queue, event{message: own, at: s.pos})
 	s.queueBytes += len(own.Body)
@@ -139,12 +192,20 @@ func (s *Subscription) pushLocked(m *Message) {
 }
 
 func (s *Subscription) fullLocked() bool {
-	return len(s.queue) >= s.c.o.QueueMessages || s.queueBytes >= s.c.o.QueueBytes
+	most := s.c.o.QueueMessages
+	if s.durableLocked() {
+		most = max(most, s.c.conn.maxUnacked)
+	}
+	return len(s.queue) >= most || s.queueBytes >= s.c.o.QueueBytes
 }
 
 // waitLocked waits a little for room in the queue, without mu. It returns false if the subscription was given back to the server instead, or if
 // the connection ended. It is the reader's.
 func (s *Subscription) waitLocked(cn *conn) bool {
+	if s.orphan { // the server sends it again
+		s.behind = true
+		return false
+	}
 	now := time.Now()
 	if now.Sub(s.stalledAt) > stallMemory {
 		s.stalled = 0
@@ -153,8 +214,12 @@ func (s *Subscription) waitLocked(cn *conn) bool {
 	if left <= 0 {
 		s.c.count.sheds.Add(1)
 		s.stalled = 0
+		if s.durableLocked() {
+			s.behind = true
+			return false
+		}
 		s.stage = shed
-		s.forgetLocked()
+		s.forgetLocked(false)
 		return false
 	}
 	s.c.mu.Unlock()
@@ -188,7 +253,7 @@ func (s *Subscription) patienceLocked(cn *conn) time.Duration {
 
 // startLocked starts deliver if it does not run. The caller is a goroutine that Close waits for.
 func (s *Subscription) startLocked() {
-	if !s.running {
+	if !s.running && !s.orphan {
 		s.running = true
 		s.c.wg.Go(s.deliver)
 	}
@@ -199,11 +264,22 @@ func (s *Subscription) deliver() {
 	const keepSpare = 64 // events an idle subscription may keep room for
 	c := s.c
 	var spare []event
+	handled, redeliveries := 0, 0
 	for {
 		c.mu.Lock()
+		s.redeliveries = max(0, s.redeliveries-redeliveries)
+		if handled > 0 {
+			s.takenLocked(handled)
+		}
+		handled, redeliveries = 0, 0
+		many, noted := s.manyLocked(), time.Now()
 		if len(s.queue) == 0 {
-			if s.stage == shed && c.conn != nil {
+			switch {
+			case c.conn == nil:
+			case s.stage == shed:
 				s.askLocked()
+			case s.stage == active && s.behind:
+				c.conn.moveLocked(0, errResend)
 			}
 			if cap(s.queue) > keepSpare {
 				s.queue = nil
@@ -229,6 +305,15 @@ func (s *Subscription) deliver() {
 				break
 			}
 			s.handOn(&batch[i])
+			if batch[i].message.Redelivered {
+				redeliveries++
+			}
+			if handled++; many > 0 && (handled >= many || time.Since(noted) >= ackEvery) {
+				c.mu.Lock()
+				s.takenLocked(handled)
+				c.mu.Unlock()
+				handled, noted = 0, time.Now()
+			}
 		}
 		clear(batch)
 		spare = batch[:0]
@@ -242,7 +327,7 @@ func (s *Subscription) handOn(e *event) {
 	case e.gap == nil && s.o.OnMessage != nil:
 		s.o.OnMessage(e.message)
 	}
-	s.handedMu.Lock()
-	s.handed = e.at
-	s.handedMu.Unlock()
+	if !e.message.Redelivered {
+		s.setHanded(e.at)
+	}
 }

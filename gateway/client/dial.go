@@ -76,7 +76,7 @@ func (c *Client) open(ctx context.Context) (*conn, *wire.ConnectReply, error) {
 	}
 	cn := newConn(c, nc, early)
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	reply, err := cn.connect(&wire.Connect{Token: c.token, Client: c.o.Name})
+	reply, err := cn.connect(&wire.Connect{Token: c.token, Client: c.o.Name, Device: c.o.Device})
 	if !stop() && err != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	} else if ctx.Err() != nil { // the deadline may be spoilt

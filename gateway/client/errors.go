@@ -23,6 +23,7 @@ var (
 	errSilent   = errors.New("client: nothing was heard for two ping intervals")
 	errNoReply  = errors.New("client: no reply in time")
 	errMoved    = errors.New("client: the server asked for a new connection")
+	errResend   = errors.New("client: messages are to be sent again")
 	errNewToken = errors.New("client: the server asked for a new token")
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -77,8 +78,27 @@ func (p *peer) welcome() *peerConn {
 	return pc
 }
 
+// resume is welcome to a durable session: an ack_wait of 30 s, a max_unacked of 16, and what is restored, as JSON objects.
+func (p *peer) resume(restored ...string) *peerConn {
+	p.t.Helper()
+	pc, cmd := p.accept()
+	pc.send(`{"id":%d,"connect":{"session":"s","user":"u","ping":20,"retry_window":100,"max_message":65536,"durable":{"device":%q,"resumed":%v,"restored":[%s],"ack_wait":30,"max_unacked":16}}}`,
+		cmd.ID, cmd.Connect.Device, len(restored) > 0, strings.Join(restored, ","))
+	return pc
+}
+
+// held is a subscription that a durable session restores.
+func held(channel string, qos int, epoch string, since uint64) string {
+	return fmt.Sprintf(`{"channel":%q,"qos":%d,"epoch":%q,"since":%d}`, channel, qos, epoch, since)
+}
+
 // dial makes a client that is connected to p.
 func (p *peer) dial(o Options) (*Client, *peerConn) {
+	p.t.Helper()
+	return p.dialTo(o, p.welcome)
+}
+
+func (p *peer) dialTo(o Options, welcome func() *peerConn) (*Client, *peerConn) {
 	p.t.Helper()
 	type dialed struct {
 		c   *Client
@@ -89,7 +109,7 @@ func (p *peer) dial(o Options) (*Client, *peerConn) {
 		c, err := Dial(p.t.Context(), o)
 		got <- dialed{c, err}
 	}()
-	pc := p.welcome()
+	pc := welcome()
 	d := <-got
 	if d.err != nil {
 		p.t.Fatal(d.err)

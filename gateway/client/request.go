@@ -15,15 +15,16 @@ import (
 // valid until it returns.
 type request struct {
 	// Fixed once it is pending.
-	id     uint64
-	op     wire.Op
-	qos    wire.QoS
-	frame  []byte // the encoded command
-	keep   bool   // survives its connection: sent again on the next one
-	retry  bool   // sent again after an error that says later
-	slot   bool   // holds one of Client.slots
-	silent bool   // no reply is wanted: over once it is written
-	done   func(*wire.Incoming, error)
+	id      uint64
+	op      wire.Op
+	qos     wire.QoS
+	frame   []byte // the encoded command
+	channel string // of an unsubscribe
+	keep    bool   // survives its connection: sent again on the next one
+	retry   bool   // sent again after an error that says later
+	slot    bool   // holds one of Client.slots
+	silent  bool   // no reply is wanted: over once it is written
+	done    func(*wire.Incoming, error)
 
 	// Guarded by Client.mu.
 	stage    stage
@@ -246,6 +247,12 @@ func (c *Client) tryAgainLocked(r *request, e *wire.Error) bool {
 	return true
 }
 
+// delayLocked holds a request back that was just submitted.
+func (c *Client) delayLocked(r *request, wait time.Duration) {
+	r.stage, r.due = parked, time.Now().Add(wait)
+	c.ring()
+}
+
 // requeueLocked queues a request that was sent before.
 func (c *Client) requeueLocked(r *request) {
 	r.stage = queued
@@ -343,6 +350,7 @@ func (c *Client) tick(now time.Time, longest time.Duration) time.Duration {
 	if woken {
 		c.wakeWriterLocked()
 	}
+	next = c.ackTickLocked(now, next)
 	c.mu.Unlock()
 	for i, r := range over {
 		r.done(nil, why[i])

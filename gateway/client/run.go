@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -46,8 +47,14 @@ func (c *Client) use(cn *conn, reply *wire.ConnectReply) error {
 		c.expires = time.UnixMilli(reply.Expires)
 	}
 	began := time.Now()
+	if d := reply.Durable; d != nil {
+		cn.durable, cn.maxUnacked = true, d.MaxUnacked
+	}
 	c.attach(cn, reply)
 	c.count.connects.Add(1)
+	if c.o.OnSession != nil {
+		c.o.OnSession(c.Session())
+	}
 	c.setState(Connected, nil)
 	select {
 	case <-c.ready:
@@ -61,10 +68,15 @@ func (c *Client) use(cn *conn, reply *wire.ConnectReply) error {
 	}
 	c.detach(cn, err)
 	// The server said when to come back, and closed before that.
-	if at, _ := cn.moving(); !at.IsZero() && !errors.Is(err, errMoved) && !errors.Is(err, errNewToken) {
+	if at, _ := cn.moving(); !at.IsZero() && !planned(err) {
 		return &movedError{err, max(0, time.Until(at))}
 	}
 	return err
+}
+
+// planned reports whether the client has ended the connection itself, to make another one.
+func planned(err error) bool {
+	return errors.Is(err, errMoved) || errors.Is(err, errNewToken) || errors.Is(err, errResend)
 }
 
 // movedError is the end of a connection whose server had asked to come back later.
@@ -75,7 +87,8 @@ type movedError struct {
 
 func (e *movedError) Unwrap() error { return e.error }
 
-// attach makes cn the client's connection: every subscription is asked for again, then what was in flight is sent again.
+// attach makes cn the client's connection: every subscription goes on or is asked for again, then what was in flight is sent again. Unsubscribes
+// come first, so that they do not end what was subscribed to after them.
 func (c *Client) attach(cn *conn, reply *wire.ConnectReply) {
 	select { // a plan of the connection before
 	case <-c.moved:
@@ -86,11 +99,17 @@ func (c *Client) attach(cn *conn, reply *wire.ConnectReply) {
 	c.conn = cn
 	// The last tenth is left out: a retry sent in time must also arrive in time.
 	c.window = seconds(reply.RetryWindow) * 9 / 10
-	waiting := c.out
-	c.out = nil
-	for _, s := range c.subsLocked() {
-		s.askLocked()
+	c.session = sessionOf(reply)
+	var first, waiting []*request
+	for _, r := range c.out {
+		if r.op == wire.OpUnsubscribe {
+			first = append(first, r)
+		} else {
+			waiting = append(waiting, r)
+		}
 	}
+	c.out = slices.Clone(first)
+	c.restoreLocked(c.session.Restored, first)
 	c.out = append(c.out, waiting...)
 	cn.wakeWriter()
 }
@@ -132,7 +151,7 @@ func (c *Client) next(err error) (wait time.Duration, fatal bool) {
 	case errors.Is(err, errNewToken):
 		c.fresh = true
 		return c.plannedWait(), false
-	case errors.Is(err, errMoved):
+	case planned(err):
 		return c.plannedWait(), false
 	case errors.As(err, &refused): // also a CloseError
 		switch refused.Code.Comeback() {

@@ -128,6 +128,8 @@ type Message struct {
 	From     string   `json:"from,omitempty"`
 	Body     []byte   `json:"-"` // exactly what the publisher sent
 	Encoding Encoding `json:"-"`
+
+	Redelivered bool `json:"-"` // set by clients, never by the codec: the application was handed it before
 }
 
 // Gap is pushed when the log no longer holds what a subscription needs.
