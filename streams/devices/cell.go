@@ -18,11 +18,12 @@ type cell struct {
 	rev   uint64 // the revision that the next write expects
 	known bool   // rev is one; otherwise the record must be read
 	// has says that this process's content is at least as new as the record of mark: dev's positions, or content if there is no dev.
-	has     bool
-	content []Position
-	found   bool      // there was a record when dev or take came
-	foreign bool      // and it was written elsewhere
-	seen    time.Time // as it said
+	has      bool
+	content  []Position
+	borrowed bool      // content is only what was read for a Take: another write of it means that it must be read again
+	found    bool      // there was a record when dev or take came
+	foreign  bool      // another gateway may have a holder, and is told when the next write is done
+	seen     time.Time // as it said
 
 	busy    bool // a read or write is on its way
 	queued  bool // it is in Store.urgent
@@ -88,7 +89,7 @@ func (s *Store) onTake(key string, t *take) {
 		s.answer(&old.call, ErrTaken)
 	}
 	if old := c.dev; old != nil {
-		c.content, c.found, c.foreign, c.seen = old.holder.Positions(), true, false, time.Now()
+		c.content, c.found, c.seen = old.holder.Positions(), true, time.Now()
 		c.dirty = c.dirty || old.marked.Load()
 		s.count.takenHere.Add(1)
 		s.end(c)
@@ -111,7 +112,7 @@ func (s *Store) end(c *cell) {
 // lose lets go of everything that this process has: a later record is in the bucket.
 func (s *Store) lose(c *cell) {
 	ws := c.waiters
-	c.waiters, c.content, c.has, c.dirty, c.known, c.mark, c.found = nil, nil, false, false, false, mark{}, false
+	c.waiters, c.content, c.has, c.dirty, c.known, c.mark, c.found, c.borrowed = nil, nil, false, false, false, mark{}, false, false
 	s.answerAll(ws, ErrTaken)
 	if c.dev != nil {
 		s.count.takenOver.Add(1)
@@ -152,7 +153,7 @@ func (s *Store) onRelease(d *Device) {
 		return
 	}
 	now := time.Now()
-	c.content, c.found, c.foreign, c.seen = d.holder.Positions(), true, false, now
+	c.content, c.found, c.seen = d.holder.Positions(), true, now
 	c.dev = nil
 	s.count.held.Add(-1)
 	if d.marked.Load() || now.Sub(c.written) > seenWithin {
@@ -252,9 +253,11 @@ func (s *Store) onRead(c *cell, e entry, err error) {
 	}
 	if found && (!c.has || r.mark.after(c.mark)) {
 		s.lose(c)
-		c.content, c.found, c.foreign, c.seen, c.mark, c.has = r.positions, true, true, r.seen, r.mark, true
+		c.content, c.found, c.foreign, c.seen, c.mark, c.has, c.borrowed = r.positions, true, true, r.seen, r.mark, true, true
+	} else if found && r.owner != c.mark.owner { // the bucket went back, and an older one wrote
+		c.foreign = true
 	} else if !found && c.take != nil && !c.has {
-		c.content, c.found, c.has = nil, false, true
+		c.content, c.found, c.has, c.borrowed = nil, false, true, true
 	}
 	c.rev, c.known = e.rev, true
 	early := c.refused && c.rev == c.missed
@@ -342,6 +345,9 @@ func (s *Store) onWritten(c *cell, w *write, rev uint64, err error) {
 		return
 	}
 	s.count.conflicts.Add(1)
+	if c.borrowed {
+		c.has = false
+	}
 	c.known, c.refused, c.missed = false, true, w.rev
 	c.tries++
 	if c.tries >= maxTries {
@@ -358,6 +364,11 @@ func (s *Store) stored(c *cell, w *write, rev uint64) {
 		c.rev, c.known, c.mark, c.written = rev, true, w.mark, time.Now()
 	}
 	s.synced(w.covered)
+	if c.foreign && c.has {
+		c.foreign = false
+		s.count.announced.Add(1)
+		s.bucket.announce(c.key, c.mark)
+	}
 	if t := w.take; t != nil && t == c.take {
 		s.took(c, t)
 	}
@@ -392,15 +403,11 @@ func (s *Store) took(c *cell, t *take) {
 		was.Seen = c.seen
 	}
 	d := &Device{store: s, cell: c, holder: t.holder}
-	c.dev, c.take, c.content = d, nil, nil
+	c.dev, c.take, c.content, c.borrowed = d, nil, nil, false
 	s.count.takes.Add(1)
 	s.count.held.Add(1)
-	switch {
-	case !c.found:
+	if !c.found {
 		s.trim(t.user)
-	case c.foreign:
-		s.count.takenFrom.Add(1)
-		s.bucket.announce(c.key, c.mark)
 	}
 	t.answered = true
 	s.open--

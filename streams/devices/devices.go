@@ -84,7 +84,7 @@ type Stats struct {
 	Takes       uint64 // devices taken
 	Reads       uint64
 	Writes      uint64
-	TakenFrom   uint64 // records taken that had been written by another process, or by nobody who is here
+	Announced   uint64 // takes that other gateways were told of, because the record may have been one of theirs
 	TakenHere   uint64 // sessions here that lost their device to another one here
 	TakenOver   uint64 // sessions here that lost their device to another gateway
 	Conflicts   uint64 // writes refused because the record had another revision
@@ -178,7 +178,8 @@ func (d *Device) Store(done func(error)) {
 	}
 }
 
-// Release says that the session has ended. What has changed is written in the background; the holder is asked for its positions once more.
+// Release says that the session has ended. What has changed is written in the background; the holder is asked for its positions
+// once more, and may still be told that it was taken over if that happened before.
 func (d *Device) Release() { d.store.post(func() { d.store.onRelease(d) }) }
 
 // Stats returns the counters.
@@ -186,7 +187,7 @@ func (s *Store) Stats() Stats {
 	c := &s.count
 	return Stats{
 		Held: int(c.held.Load()), Waiting: int(c.waiting.Load()), Takes: c.takes.Load(), Reads: c.reads.Load(), Writes: c.writes.Load(),
-		TakenFrom: c.takenFrom.Load(), TakenHere: c.takenHere.Load(), TakenOver: c.takenOver.Load(),
+		Announced: c.announced.Load(), TakenHere: c.takenHere.Load(), TakenOver: c.takenOver.Load(),
 		Conflicts: c.conflicts.Load(), Failures: c.failures.Load(), Unreadable: c.unreadable.Load(), Evicted: c.evicted.Load(),
 		Rewritten: c.rewritten.Load(), BucketsLost: c.remade.Load(),
 	}

@@ -311,7 +311,7 @@ func TestTakenOverByAnotherGateway(t *testing.T) {
 		}
 		h = next
 	}
-	if st := two.Stats(); st.TakenOver != 2 || st.TakenFrom != 2 {
+	if st := two.Stats(); st.TakenOver != 2 || st.Announced != 2 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -95,7 +95,7 @@ type Store struct {
 
 type counters struct {
 	held, waiting                                                                          atomic.Int64
-	takes, reads, writes, takenFrom, takenHere, takenOver, conflicts, failures, unreadable atomic.Uint64
+	takes, reads, writes, announced, takenHere, takenOver, conflicts, failures, unreadable atomic.Uint64
 	evicted, rewritten, remade                                                             atomic.Uint64
 }
 
@@ -340,7 +340,7 @@ func (s *Store) onEnsured(made time.Time, err error) {
 	s.count.remade.Add(1)
 	s.opts.Logger.Warn("the bucket of devices was made anew; the devices that are held here are written again")
 	for _, c := range s.cells {
-		if c.has {
+		if c.has && !c.borrowed {
 			c.rev, c.known = 0, true
 			s.count.rewritten.Add(1)
 			s.makeDirty(c, now)
