@@ -44,6 +44,8 @@ type conn struct {
 	part []byte // fragments of a message whose last one is missing
 	out  []byte // unsent
 
+	buffer int     // bytes that the kernel may hold for it; 0: as it likes
+	deaf   bool    // it does not read
 	tracks []track // one for each channel it listens to
 	post   *post   // what it publishes, in scenario publish; nil for others
 }
@@ -51,7 +53,7 @@ type conn struct {
 // begin opens the socket.
 func (c *conn) begin() error {
 	f := c.loop.fleet
-	fd, err := openStream(f.target.addr, f.source())
+	fd, err := openStream(f.target.addr, f.source(), c.buffer)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (c *conn) writable() error {
 		var request []byte
 		request, c.key = wsock.ClientHandshake(f.target.host, f.target.path, "Sec-WebSocket-Protocol: "+wire.Subprotocol)
 		c.phase = upgrading
-		if err := c.loop.poller.Modify(c.fd, uint64(c.index), poll.Readable); err != nil {
+		if err := c.watch(0); err != nil {
 			return err
 		}
 		return c.send(request)
@@ -83,7 +85,30 @@ func (c *conn) writable() error {
 		return err
 	}
 	c.out = nil
-	return c.loop.poller.Modify(c.fd, uint64(c.index), poll.Readable)
+	return c.watch(0)
+}
+
+// watch waits for what is wanted and, unless the socket is deaf, for what arrives.
+func (c *conn) watch(want poll.Events) error {
+	if !c.deaf {
+		want |= poll.Readable
+	}
+	return c.loop.poller.Modify(c.fd, uint64(c.index), want)
+}
+
+// setDeaf stops reading, so that the kernel's buffers fill, or begins again.
+func (c *conn) setDeaf(deaf bool) error {
+	c.deaf = deaf
+	if len(c.out) > 0 {
+		return c.watch(poll.Writable)
+	}
+	return c.watch(0)
+}
+
+// beat tells the server that the client lives: a pong that nobody asked for (RFC 6455, 5.5.3).
+func (c *conn) beat() error {
+	c.loop.frame = wsock.AppendMasked(c.loop.frame[:0], ws.OpPong, nil)
+	return c.send(c.loop.frame)
 }
 
 // send writes p, or keeps what does not fit for when it does.
@@ -104,7 +129,7 @@ func (c *conn) send(p []byte) error {
 		return nil
 	}
 	c.out = append(c.out, p[n:]...)
-	return c.loop.poller.Modify(c.fd, uint64(c.index), poll.Readable|poll.Writable)
+	return c.watch(poll.Writable)
 }
 
 func (c *conn) flush() error {

@@ -7,6 +7,7 @@ import (
 // deliveries is the sink of subscribers: it counts and judges every message.
 type deliveries struct {
 	flow *flow
+	each func(c *conn, t *track, now int64) // told of every message that bench wrote; may be nil
 
 	// Guarded by the loop's mu.
 	from, to int64 // latencies of messages that were meant to be sent between them count
@@ -53,6 +54,9 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 		}
 		if m.sent >= d.from && m.sent < d.to {
 			d.hist.record(now - m.sent)
+		}
+		if d.each != nil {
+			d.each(c, t, now)
 		}
 		return
 	}

@@ -97,6 +97,8 @@ type Report struct {
 	Raw    Figure  `json:"raw_published_per_second"`
 	Ratio  Figure  `json:"ratio_to_raw"`
 
+	Stalled *Stalled `json:"slow_readers,omitempty"`
+
 	Machine Machine `json:"machine"`
 }
 
@@ -113,6 +115,34 @@ type Round struct {
 	Gateway Figure `json:"published_per_second"`
 	Raw     Figure `json:"raw_published_per_second"`
 	Ratio   Figure `json:"ratio"`
+}
+
+// Stalled is what slow-readers measures besides.
+type Stalled struct {
+	Readers  int `json:"readers"` // that stall
+	Live     int `json:"live"`    // that do not
+	Messages int `json:"messages"`
+
+	RSSGrowth  Figure `json:"server_rss_growth_bytes"` // while they were stalled, at the most
+	HeapGrowth Figure `json:"server_heap_growth_bytes"`
+	Complete   int    `json:"complete"` // readers that got every message …
+	First      Figure `json:"first_complete_seconds"`
+	Median     Figure `json:"median_complete_seconds"`
+	Last       Figure `json:"last_complete_seconds"`
+
+	Stretches []Stretch `json:"stretches"`
+}
+
+// Stretch is a part of slow-readers, as the live readers saw it.
+type Stretch struct {
+	Name        string  `json:"name"`
+	Rate        Figure  `json:"messages_per_second"`
+	Seconds     Figure  `json:"seconds"`
+	Latency     Latency `json:"latency_us"` // of deliveries to live readers
+	ServerCores Figure  `json:"server_cores"`
+	RSSGrowth   Figure  `json:"server_rss_growth_bytes"`
+	HeapGrowth  Figure  `json:"server_heap_growth_bytes"`
+	TCPGrowth   Figure  `json:"tcp_growth_bytes"` // of the kernel's buffers for all sockets of the machine, either end's
 }
 
 // Machine is where it was measured.

@@ -50,10 +50,13 @@ func TestFigureSurvivesJSON(t *testing.T) {
 
 func TestTextReport(t *testing.T) {
 	l := Load{}.withDefaults()
-	for _, scenario := range []string{"fanout", "rooms", "idle", "publish"} {
+	for _, scenario := range []string{"fanout", "rooms", "idle", "publish", "slow-readers"} {
 		r := newReport(scenario, &l)
 		r.Connections, r.CPUDelivery, r.ServerRSS, r.Published, r.Lost = 5000, 6.254, 1834, 123456, 3
 		r.note("a %s", "remark")
+		if scenario == "slow-readers" {
+			r.Stalled = &Stalled{Stretches: []Stretch{{Name: "stalled", Latency: noLatency()}}}
+		}
 		var b bytes.Buffer
 		if err := r.WriteText(&b); err != nil {
 			t.Fatal(err)

@@ -75,6 +75,57 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+func slowReaders(t *testing.T, s *miniServer) SlowReaders {
+	t.Helper()
+	l := load(t, s)
+	l.Payload, l.Warmup = 256, -1
+	return SlowReaders{Load: l, Readers: 5, Live: 3, Messages: 60, Rate: 500, Trickle: 100, QoS: 1}
+}
+
+func TestSlowReaders(t *testing.T) {
+	r, err := slowReaders(t, newMiniServer(t)).Run(t.Context())
+	wantClean(t, r, err)
+	x := r.Stalled
+	if len(x.Stretches) != 4 || x.Complete != 5 || !(x.Last > 0) || x.RSSGrowth != 0 {
+		t.Fatalf("%+v", x)
+	}
+	for i, want := range []int64{3 * 30, 3 * 150, 3 * 60} {
+		if got := x.Stretches[i].Latency.Count; got != want {
+			t.Errorf("%s: %d deliveries to live readers, want %d", x.Stretches[i].Name, got, want)
+		}
+	}
+	// What the trickle sent while they caught up comes on top.
+	if least := uint64(3*(30+150+60) + 5*60); r.Received < least || r.Received != least+8*(r.Sent-240) {
+		t.Errorf("%d sent, %d received", r.Sent, r.Received)
+	}
+}
+
+// TestAStalledReaderThatLacksAMessage has the server leave one out while nobody reads.
+func TestAStalledReaderThatLacksAMessage(t *testing.T) {
+	s := newMiniServer(t)
+	s.deliver = func(c *miniConn, n uint64, frame []byte) [][]byte {
+		if subs := s.subs[firstKey(s.subs)]; n == 200 && c == subs[len(subs)-1] {
+			return nil
+		}
+		return [][]byte{frame}
+	}
+	r, err := slowReaders(t, s).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Lost != 1 || !r.Broken() {
+		t.Errorf("lost %d", r.Lost)
+	}
+}
+
+func TestSlowReadersNeedAQoS(t *testing.T) {
+	o := slowReaders(t, newMiniServer(t))
+	o.QoS = 0
+	if _, err := o.Run(t.Context()); err == nil {
+		t.Error("QoS 0 was taken")
+	}
+}
+
 func TestOneByOneJoinsToo(t *testing.T) {
 	l := load(t, newMiniServer(t))
 	l.OneByOne = true

@@ -11,9 +11,13 @@ import (
 
 var errAgain = errors.New("not now")
 
-// openStream begins a TCP connection to remote, from source if that is valid. The descriptor becomes writable when the
+// ethernetSegment is what fits an Ethernet frame. Loopback's segments of 64 KiB make the kernel give each side megabytes of buffers.
+const ethernetSegment = 1460
+
+// openStream begins a TCP connection to remote, from source if that is valid. Unless buffer is 0, it has a receive buffer of so many bytes,
+// and segments as on Ethernet. The descriptor becomes writable when the
 // connection is there, or has failed.
-func openStream(remote netip.AddrPort, source netip.Addr) (int, error) {
+func openStream(remote netip.AddrPort, source netip.Addr, buffer int) (int, error) {
 	family := unix.AF_INET
 	if !remote.Addr().Is4() {
 		family = unix.AF_INET6
@@ -23,6 +27,10 @@ func openStream(remote netip.AddrPort, source netip.Addr) (int, error) {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if buffer > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, ethernetSegment)
+	}
 	if source.IsValid() {
 		// The port is chosen by connect, which knows the whole tuple; bind alone would take a port of all destinations.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
@@ -36,6 +44,11 @@ func openStream(remote netip.AddrPort, source netip.Addr) (int, error) {
 		return -1, os.NewSyscallError("connect", err)
 	}
 	return fd, nil
+}
+
+// setBuffer changes the receive buffer.
+func setBuffer(fd, bytes int) error {
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes))
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {

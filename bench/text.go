@@ -15,6 +15,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		t.idle(r)
 	case "publish":
 		t.publish(r)
+	case "slow-readers":
+		t.stalled(r)
 	default:
 		t.deliveries(r)
 	}
@@ -34,13 +36,13 @@ func (t *textReport) head(r *Report) {
 	if r.Scenario != "idle" {
 		fmt.Fprintf(&t.b, ", %d bytes", r.Payload)
 		switch {
-		case r.Scenario == "publish":
+		case r.Scenario == "publish", r.Stalled != nil:
 		case r.Target.known():
 			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.text(0))
 		default:
 			t.b.WriteString(", flat out")
 		}
-		if r.Measured.known() {
+		if r.Measured.known() && r.Stalled == nil {
 			fmt.Fprintf(&t.b, ", %s s", r.Measured.text(1))
 		}
 	}
@@ -63,6 +65,19 @@ func (t *textReport) deliveries(r *Report) {
 	t.line("latency", "%s", r.Latency.text())
 	t.line("connect", "%s µs of server CPU; about %s B RSS, %s B heap each",
 		r.CPUConnect.text(1), r.ServerRSS.text(0), r.ServerHeap.text(0))
+}
+
+func (t *textReport) stalled(r *Report) {
+	x := r.Stalled
+	t.line("stalled", "%s readers while %s messages came; the server grew by %s MiB RSS, %s MiB heap (target: below %d MiB)",
+		count(x.Readers), count(x.Messages), (x.RSSGrowth / (1 << 20)).text(1), (x.HeapGrowth / (1 << 20)).text(1), growthTarget>>20)
+	for _, s := range x.Stretches {
+		t.line(s.Name, "%s messages/s for %s s, %s live readers: %s; server %s cores, %s MiB RSS more (kernel, for TCP: %s MiB)",
+			s.Rate.text(0), s.Seconds.text(1), count(x.Live), s.Latency.text(), s.ServerCores.text(2), (s.RSSGrowth / (1 << 20)).text(1), (s.TCPGrowth / (1 << 20)).text(1))
+	}
+	t.line("complete", "%s of %s readers have every message: the first after %s s, half after %s s, the last after %s s",
+		count(x.Complete), count(x.Readers), x.First.text(1), x.Median.text(1), x.Last.text(1))
+	t.line("catch-up", "%s deliveries/s, %s µs of server CPU each, %s cores", r.Delivered.text(0), r.CPUDelivery.text(2), r.ServerCores.text(2))
 }
 
 func (t *textReport) publish(r *Report) {

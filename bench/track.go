@@ -33,6 +33,7 @@ type track struct {
 	seq   uint64 // position in the log: of the last stored message, or of the subscription
 	holes []hole
 	gone  uint64 // missing, and forgotten by holes
+	done  int64  // when the last of the messages awaited came, in the fleet's clock; 0: not yet
 	wrong uint64 // messages whose seq or prev contradicts their numbers
 }
 

@@ -114,6 +114,14 @@ func TestPublishAgainstARealServer(t *testing.T) {
 	}
 }
 
+func TestSlowReadersAgainstARealServer(t *testing.T) {
+	r := measured(t, "slow-readers", "--readers", "20", "--live", "5", "--messages", "3000", "--rate", "6000", "--server-arg", "--queue-bytes=16KiB")
+	x := r.Stalled
+	if x == nil || x.Complete != 20 || len(x.Stretches) != 4 || !(x.Stretches[2].Latency.P99 > 0) || !(x.RSSGrowth >= 0) || r.Received < 20*3000 {
+		t.Errorf("%+v, %+v", r, x)
+	}
+}
+
 func TestRunningServer(t *testing.T) {
 	path, err := serverBinary()
 	if err != nil {
