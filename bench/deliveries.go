@@ -33,7 +33,15 @@ func (c *deliveryCounts) add(d deliveryCounts) {
 	c.gaps += d.gaps
 }
 
-var _ sink = (*deliveries)(nil)
+var (
+	_ sink    = (*deliveries)(nil)
+	_ counter = (*deliveries)(nil)
+)
+
+// counter is a sink that counts deliveries.
+type counter interface{ counted() *deliveries }
+
+func (d *deliveries) counted() *deliveries { return d }
 
 func (d *deliveries) message(c *conn, m *push, now int64) {
 	for i := range c.tracks {

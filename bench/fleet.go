@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +35,8 @@ type fleet struct {
 	sources []netip.Addr
 	turn    atomic.Uint64 // of sources
 
-	loops []*loop // the subscribers'
+	loops  []*loop // the subscribers'
+	others []*loop // that close ends, too
 
 	mu       sync.Mutex // guards what follows; a loop's mu may be held when it is taken, never the other way round
 	firstErr error      // of a connection that could not join, or of a loop
@@ -73,7 +75,7 @@ func (f *fleet) open(newSink func() sink) error {
 // close ends all loops, those given beside the subscribers' too.
 func (f *fleet) close(others ...*loop) error {
 	var errs []error
-	for _, l := range append(others, f.loops...) {
+	for _, l := range slices.Concat(others, f.others, f.loops) {
 		if l != nil {
 			errs = append(errs, l.close())
 		}

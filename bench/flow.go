@@ -81,8 +81,8 @@ func (f *flow) moment(ctx context.Context, p *publisher) moment {
 	m.machine = machineTime()
 	for _, l := range append([]*loop{p.loop}, f.fleet.loops...) {
 		l.mu.Lock()
-		if d, ok := l.sink.(*deliveries); ok {
-			m.delivered += d.counts.received
+		if s, ok := l.sink.(counter); ok {
+			m.delivered += s.counted().counts.received
 		}
 		m.busy = append(m.busy, l.busy)
 		l.mu.Unlock()
@@ -186,7 +186,7 @@ func (f *flow) verdict(r *Report, p *publisher) {
 	hist, refused := newHistogram(), p.refusedByChannel()
 	for _, l := range f.fleet.loops {
 		l.mu.Lock()
-		d := l.sink.(*deliveries)
+		d := l.sink.(counter).counted()
 		all.add(d.counts)
 		hist.merge(d.hist)
 		for _, c := range l.conns {

@@ -66,7 +66,7 @@ func (o SlowReaders) Run(ctx context.Context) (r *Report, err error) {
 	// The live readers' loop, the publisher and the readers that catch up must not wait for each other in Go's scheduler.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2))
 	s := &slowRun{o: &o, r: r, fleet: f, caughtUp: make(chan struct{})}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, f.close()) }()
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
@@ -89,10 +89,9 @@ type slowRun struct {
 	r     *Report
 	fleet *fleet
 
-	live, slow *flow // of the same channel
-	liveLoop   *loop
-	slowLoops  []*loop
-	p          *publisher
+	live  *liveTraffic
+	slow  *flow   // of the same channel
+	loops []*loop // of the stalled readers
 
 	goal     uint64        // the number of the last message that stalled readers must get; fixed before they read again
 	resumed  int64         // when they did, in the fleet's clock
@@ -100,89 +99,62 @@ type slowRun struct {
 	caughtUp chan struct{} // closed when none is left
 }
 
-func (s *slowRun) close() error {
-	if s.p == nil {
-		return s.fleet.close()
-	}
-	return s.fleet.close(s.p.loop)
-}
-
 // open connects the publisher and the live readers.
-func (s *slowRun) open(ctx context.Context) error {
+func (s *slowRun) open(ctx context.Context) (err error) {
 	channels := makeChannels(s.o.Namespace, "slow", 1)
-	s.live, s.slow = newFlow(&s.o.Load, s.fleet, channels, s.o.Live), newFlow(&s.o.Load, s.fleet, channels, s.o.Readers)
+	s.slow = newFlow(&s.o.Load, s.fleet, channels, s.o.Readers)
 	if err := s.fleet.open(func() sink { return &deliveries{flow: s.slow, hist: newHistogram(), each: s.reached} }); err != nil {
 		return err
 	}
-	s.slowLoops = slices.Clone(s.fleet.loops)
-	var err error
-	if s.liveLoop, err = s.fleet.newLoop(s.live.newSink()); err != nil {
-		return err
-	}
-	s.fleet.loops = append(s.fleet.loops, s.liveLoop)
-	if s.p, err = newPublisher(s.live, 1, s.o.Rate, 1); err != nil {
-		return err
-	}
-	if err := s.p.join(ctx); err != nil {
-		return err
-	}
-	s.o.Progress(fmt.Sprintf("connecting %d live readers", s.o.Live))
-	return s.fleet.join(ctx, []*loop{s.liveLoop}, makeConns(s.o.Live, channels[0], 0, 0))
-}
-
-// makeConns makes connections that listen to a channel and have got the first so many messages.
-func makeConns(n int, ch *channel, had uint64, buffer int) []*conn {
-	conns := make([]*conn, n)
-	for i := range conns {
-		conns[i] = &conn{buffer: buffer, tracks: []track{{ch: ch, next: had + 1}}}
-	}
-	return conns
+	s.loops = slices.Clone(s.fleet.loops)
+	s.live, err = newLiveTraffic(ctx, &s.o.Load, s.fleet, channels[0], s.o.Live)
+	return err
 }
 
 func (s *slowRun) run(ctx context.Context) error {
 	o := s.o
 	seconds := o.Duration.Seconds()
 	if o.Warmup > 0 {
-		if err := s.stretch(ctx, "warm-up", o.Rate, int(o.Rate*o.Warmup.Seconds()), nil); err != nil {
+		if err := s.live.stretch(ctx, "warm-up", o.Rate, int(o.Rate*o.Warmup.Seconds()), nil); err != nil {
 			return err
 		}
-		s.r.Stalled.Stretches = nil
+		s.live.stretches = nil
 	}
-	if err := s.stretch(ctx, "alone", o.Trickle, int(o.Trickle*seconds), nil); err != nil {
+	if err := s.live.stretch(ctx, "alone", o.Trickle, int(o.Trickle*seconds), nil); err != nil {
 		return err
 	}
-	if err := s.stretch(ctx, "busy", o.Rate, int(o.Rate*seconds), nil); err != nil {
+	if err := s.live.stretch(ctx, "busy", o.Rate, int(o.Rate*seconds), nil); err != nil {
 		return err
 	}
 	o.Progress(fmt.Sprintf("connecting %d readers, which then stop reading", o.Readers))
-	if err := s.fleet.join(ctx, s.slowLoops, makeConns(o.Readers, s.live.channels[0], s.p.sent.Load(), slowBuffer)); err != nil {
+	if err := s.fleet.join(ctx, s.loops, makeConns(o.Readers, s.slow.channels[0], s.live.p.sent.Load(), slowBuffer)); err != nil {
 		return err
 	}
 	if err := s.each(func(c *conn) error { return c.setDeaf(true) }); err != nil {
 		return err
 	}
-	if err := s.stretch(ctx, "stalled", o.Rate, o.Messages, s.beat); err != nil {
+	if err := s.live.stretch(ctx, "stalled", o.Rate, o.Messages, s.beat); err != nil {
 		return err
 	}
-	stalled := s.r.Stalled.Stretches[len(s.r.Stalled.Stretches)-1]
+	stalled := s.live.stretches[len(s.live.stretches)-1]
 	s.r.Stalled.RSSGrowth, s.r.Stalled.HeapGrowth = stalled.RSSGrowth, stalled.HeapGrowth
 	if stalled.RSSGrowth > growthTarget {
 		s.r.note("the server grew by more than %d MiB while the readers were stalled", growthTarget>>20)
 	}
-	if err := s.stretch(ctx, "catching up", o.Trickle, 0, s.catchUp); err != nil {
+	if err := s.live.stretch(ctx, "catching up", o.Trickle, 0, s.catchUp); err != nil {
 		return err
 	}
-	s.p.awaitAnswers(ctx, o.Drain)
-	s.slow.await(ctx, int64(s.p.sent.Load()-s.goal+uint64(o.Messages))*int64(o.Readers), o.Drain)
-	latency := s.r.Latency
-	s.live.verdict(s.r, s.p)
-	s.r.Latency, s.r.LatencyOf = latency, "delivery to live readers while the others catch up"
+	s.live.p.awaitAnswers(ctx, o.Drain)
+	s.slow.await(ctx, int64(s.live.p.sent.Load()-s.goal+uint64(o.Messages))*int64(o.Readers), o.Drain)
+	s.live.flow.verdict(s.r, s.live.p)
+	s.r.Stalled.Stretches = s.live.stretches
+	s.r.Latency, s.r.LatencyOf = s.live.latest, "delivery to live readers while the others catch up"
 	return context.Cause(ctx)
 }
 
 // each does f with every stalled reader.
 func (s *slowRun) each(f func(c *conn) error) error {
-	for _, l := range s.slowLoops {
+	for _, l := range s.loops {
 		l.mu.Lock()
 		for _, c := range l.conns {
 			if c.phase != joined {
@@ -229,14 +201,14 @@ func (s *slowRun) reached(_ *conn, t *track, now int64) {
 // catchUp lets the stalled readers read, and waits until each has every message.
 func (s *slowRun) catchUp(ctx context.Context, _ <-chan struct{}) error {
 	s.left.Store(int64(s.o.Readers))
-	s.goal = s.p.sent.Load() // deaf readers' loops do not look at it yet: nothing reaches them
-	before := s.live.moment(ctx, s.p)
+	s.goal = s.live.p.sent.Load() // deaf readers' loops do not look at it yet: nothing reaches them
+	before := s.live.flow.moment(ctx, s.live.p)
 	s.resumed = s.fleet.clock.now()
 	if err := s.each(func(c *conn) error { return errors.Join(setBuffer(c.fd, readerBuffer), c.setDeaf(false)) }); err != nil {
 		return err
 	}
 	err := s.untilCaughtUp(ctx)
-	s.live.window(s.r, s.p, before, s.live.moment(ctx, s.p))
+	s.live.flow.window(s.r, s.live.p, before, s.live.flow.moment(ctx, s.live.p))
 	s.tellTimes()
 	return err
 }
@@ -269,7 +241,7 @@ func (s *slowRun) untilCaughtUp(ctx context.Context) error {
 // tellTimes says when readers had everything.
 func (s *slowRun) tellTimes() {
 	var took []int64
-	for _, l := range s.slowLoops {
+	for _, l := range s.loops {
 		l.mu.Lock()
 		for _, c := range l.conns {
 			for i := range c.tracks {

@@ -10,21 +10,59 @@ import (
 	"time"
 )
 
+// liveTraffic is sockets that always read one channel, and what is published to it, stretch by stretch.
+type liveTraffic struct {
+	load      *Load
+	flow      *flow
+	loop      *loop
+	p         *publisher
+	latest    Latency
+	stretches []Stretch
+}
+
+// newLiveTraffic connects the publisher and so many sockets. Its loop is one of the fleet's, which must be open.
+func newLiveTraffic(ctx context.Context, l *Load, f *fleet, ch *channel, sockets int) (*liveTraffic, error) {
+	s := &liveTraffic{load: l, flow: newFlow(l, f, []*channel{ch}, sockets)}
+	var err error
+	if s.loop, err = f.newLoop(s.flow.newSink()); err != nil {
+		return nil, err
+	}
+	f.loops = append(f.loops, s.loop)
+	if s.p, err = newPublisher(s.flow, 1, 1, 1); err != nil {
+		return nil, err
+	}
+	f.others = append(f.others, s.p.loop)
+	if err := s.p.join(ctx); err != nil {
+		return nil, err
+	}
+	l.Progress(fmt.Sprintf("connecting %d live readers", sockets))
+	return s, f.join(ctx, []*loop{s.loop}, makeConns(sockets, ch, 0, 0))
+}
+
+// makeConns makes connections that listen to a channel and have got the first so many messages.
+func makeConns(n int, ch *channel, had uint64, buffer int) []*conn {
+	conns := make([]*conn, n)
+	for i := range conns {
+		conns[i] = &conn{buffer: buffer, tracks: []track{{ch: ch, next: had + 1}}}
+	}
+	return conns
+}
+
 // stretch publishes n messages at a rate, and measures. meanwhile, if there is one, runs beside it, and is told when all is published; when
 // n is 0, publishing ends when it returns.
-func (s *slowRun) stretch(ctx context.Context, name string, rate float64, n int, meanwhile func(context.Context, <-chan struct{}) error) error {
-	s.o.Progress(fmt.Sprintf("%s: %.0f messages a second", name, rate))
+func (s *liveTraffic) stretch(ctx context.Context, name string, rate float64, n int, meanwhile func(context.Context, <-chan struct{}) error) error {
+	s.load.Progress(fmt.Sprintf("%s: %.0f messages a second", name, rate))
 	x := Stretch{Name: name, Rate: Figure(rate)}
-	start := s.fleet.clock.now() + int64(20*time.Millisecond)
+	start := s.flow.fleet.clock.now() + int64(20*time.Millisecond)
 	end := start + int64(float64(n)/rate*1e9)
 	if n == 0 {
 		end = 1 << 62
 	}
-	s.liveLoop.mu.Lock()
-	d := s.liveLoop.sink.(*deliveries)
+	s.loop.mu.Lock()
+	d := s.loop.sink.(*deliveries)
 	d.hist, d.from, d.to = newHistogram(), start, end
-	s.liveLoop.mu.Unlock()
-	s.live.from, s.p.rate = start, rate
+	s.loop.mu.Unlock()
+	s.flow.from, s.p.rate = start, rate
 
 	first, tcp := s.target().sample(ctx), tcpMemory()
 	publishing, stop := context.WithCancel(ctx)
@@ -49,19 +87,19 @@ func (s *slowRun) stretch(ctx context.Context, name string, rate float64, n int,
 	if err := errors.Join(err, failed, context.Cause(ctx)); err != nil {
 		return err
 	}
-	s.live.await(ctx, int64(s.p.sent.Load())*int64(s.live.members), s.o.Drain)
-	s.liveLoop.mu.Lock()
+	s.flow.await(ctx, int64(s.p.sent.Load())*int64(s.flow.members), s.load.Drain)
+	s.loop.mu.Lock()
 	x.Latency = d.hist.latency()
-	s.liveLoop.mu.Unlock()
-	s.r.Latency = x.Latency
+	s.loop.mu.Unlock()
+	s.latest = x.Latency
 	seconds := last.at.Sub(first.at).Seconds()
 	x.Seconds, x.ServerCores = Figure(seconds), between(first, last).per(1e9*seconds)
 	x.RSSGrowth, x.HeapGrowth, x.TCPGrowth = g.rss, g.heap, g.tcp
-	s.r.Stalled.Stretches = append(s.r.Stalled.Stretches, x)
-	return s.fleet.err()
+	s.stretches = append(s.stretches, x)
+	return s.flow.fleet.err()
 }
 
-func (s *slowRun) target() *Target { return s.o.Target }
+func (s *liveTraffic) target() *Target { return s.load.Target }
 
 // growth is how far a server's memory went beyond what it was, at the most.
 type growth struct{ rss, heap, tcp Figure }
