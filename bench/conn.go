@@ -46,6 +46,7 @@ type conn struct {
 
 	buffer int     // bytes that the kernel may hold for it; 0: as it likes
 	deaf   bool    // it does not read
+	as     *device // nil: the target's own token, and nothing durable
 	tracks []track // one for each channel it listens to
 	post   *post   // what it publishes, in scenario publish; nil for others
 }
@@ -201,8 +202,12 @@ func (c *conn) upgraded(p []byte) ([]byte, error) {
 // join sends connect, and subscribe for each channel: all in one frame, or the second half once connect is answered.
 func (c *conn) join() error {
 	f := c.loop.fleet
-	c.wanted = 1 + len(c.tracks)
-	text := wire.AppendConnect(c.loop.text[:0], joinID, &wire.Connect{Token: f.target.Token, Client: "jetbench"})
+	c.wanted = 1 + c.asked()
+	who := wire.Connect{Token: f.target.Token, Client: "jetbench"}
+	if c.as != nil {
+		who.Token, who.Device = c.as.token, c.as.id
+	}
+	text := wire.AppendConnect(c.loop.text[:0], joinID, &who)
 	if !f.load.OneByOne {
 		text = c.appendSubscribes(text)
 	}
@@ -212,6 +217,9 @@ func (c *conn) join() error {
 
 func (c *conn) appendSubscribes(text []byte) []byte {
 	for i := range c.tracks {
+		if c.tracks[i].restored {
+			continue
+		}
 		text = wire.AppendSubscribe(text, joinID+1+uint64(i), &wire.Subscribe{
 			Channel: c.tracks[i].ch.name, QoS: c.loop.fleet.qos,
 		})

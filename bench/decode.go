@@ -47,6 +47,11 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 	sink := c.loop.sink
 	switch in.Kind {
 	case wire.KindConnect:
+		if d, ok := sink.(durableSink); ok {
+			if err := d.connected(c, &in.Connect); err != nil {
+				return err
+			}
+		}
 		return c.joinedOne(now)
 	case wire.KindSubscribe:
 		if i := in.ID - joinID - 1; i < uint64(len(c.tracks)) {
@@ -66,6 +71,12 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 			return fmt.Errorf("the server refused: %w", &in.Error)
 		}
 		sink.refused(c, in.ID, &in.Error)
+	case wire.KindAck:
+		if d, ok := sink.(durableSink); ok {
+			d.acked(c, &in.Ack, now)
+		}
+	case wire.KindUnsubscribed:
+		return fmt.Errorf("the server ended the subscription to %s: %w", in.Unsubscribed.Channel, &in.Unsubscribed.Error)
 	case wire.KindGap:
 		sink.gap(c)
 	case wire.KindReconnect:
@@ -79,7 +90,7 @@ func (c *conn) joinedOne(now int64) error {
 	l := c.loop
 	c.wanted--
 	if c.wanted > 0 {
-		if l.fleet.load.OneByOne && c.wanted == len(c.tracks) {
+		if l.fleet.load.OneByOne && c.wanted == c.asked() {
 			l.text = c.appendSubscribes(l.text[:0])
 			return c.sendText(l.text)
 		}

@@ -127,6 +127,7 @@ func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
 		return err
 	}
 	f.window(r, p, edges[0], edges[1])
+	r.SendDelay = p.delay.latency()
 	f.verdict(r, p)
 	return nil
 }
@@ -172,7 +173,6 @@ func (f *flow) window(r *Report, p *publisher, a, b moment) {
 		r.ClientBusy = max(r.ClientBusy, Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
 	}
 	r.LatencyOf = "delivery"
-	r.SendDelay = p.delay.latency()
 }
 
 // others is what programs other than the server and the client used of what the machine used.

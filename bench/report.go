@@ -98,6 +98,8 @@ type Report struct {
 	Ratio  Figure  `json:"ratio_to_raw"`
 
 	Stalled *Stalled `json:"slow_readers,omitempty"`
+	Cursors *Cursors `json:"durable,omitempty"`
+	Storm   *Storm   `json:"resume_storm,omitempty"`
 
 	Machine Machine `json:"machine"`
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,17 +39,29 @@ type miniServer struct {
 	refuse  func(n uint64) bool
 	deliver func(c *miniConn, n uint64, frame []byte) [][]byte // n counts messages; nil: the frame as it is
 	after   func(published uint64)                             // called with mu held
+
+	devices map[string]map[string]*miniRecord // by user and device; then by channel
+	forget  bool                              // devices
+	inboxes map[string][]wire.Message         // of inboxes
+	ackLost func(user string) bool            // an ack is answered, and not kept
+}
+
+// miniRecord is one subscription of a device.
+type miniRecord struct {
+	acked uint64
+	conn  *miniConn // nil: away
 }
 
 type miniConn struct {
 	net.Conn
 	index int
+	user  string // of a durable session
 	wmu   sync.Mutex
 }
 
 func newMiniServer(t *testing.T) *miniServer {
 	t.Helper()
-	s := &miniServer{conns: map[*miniConn]bool{}, subs: map[string][]*miniConn{}, last: map[string]uint64{}}
+	s := &miniServer{conns: map[*miniConn]bool{}, subs: map[string][]*miniConn{}, last: map[string]uint64{}, devices: map[string]map[string]*miniRecord{}, inboxes: map[string][]wire.Message{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ws", s.socket)
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
@@ -71,6 +84,13 @@ func (s *miniServer) hangUp() {
 	}
 }
 
+// set changes what the server does, before anybody has connected.
+func (s *miniServer) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *miniServer) target(t *testing.T) *Target {
 	t.Helper()
 	url := strings.Replace(s.http.URL, "http://", "ws://", 1) + "/ws"
@@ -78,6 +98,7 @@ func (s *miniServer) target(t *testing.T) *Target {
 	if err != nil {
 		t.Fatal(err)
 	}
+	target.Sign = func(user string, _ []string) (string, error) { return "a-token" + user, nil }
 	return target
 }
 
@@ -91,7 +112,7 @@ func (s *miniServer) socket(w http.ResponseWriter, r *http.Request) {
 	c := &miniConn{Conn: raw, index: len(s.conns)}
 	s.conns[c] = true
 	s.mu.Unlock()
-	defer c.Close()
+	defer s.gone(c)
 	for {
 		text, err := wsutil.ReadClientText(rw)
 		if err != nil {
@@ -99,6 +120,17 @@ func (s *miniServer) socket(w http.ResponseWriter, r *http.Request) {
 		}
 		if err := s.commands(c, text); err != nil {
 			return
+		}
+	}
+}
+
+func (s *miniServer) gone(c *miniConn) {
+	_ = c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.devices[c.user] {
+		if r.conn == c {
+			r.conn = nil
 		}
 	}
 }
@@ -120,14 +152,24 @@ func (s *miniServer) commands(c *miniConn, text []byte) error {
 		}
 		switch cmd.Op {
 		case wire.OpConnect:
-			if cmd.Connect.Token != "a-token" {
+			user, ok := strings.CutPrefix(cmd.Connect.Token, "a-token")
+			if !ok {
 				out = wire.AppendErrorReply(out, cmd.ID, wire.BadToken.Err())
 				continue
 			}
+			if cmd.Connect.Device != "" {
+				out = s.resume(out, c, cmd.ID, user)
+				continue
+			}
 			out = wire.AppendConnectReply(out, cmd.ID, &wire.ConnectReply{Session: "s", User: "u"})
+		case wire.OpAck:
+			out = s.ack(out, c, &cmd)
 		case wire.OpSubscribe:
 			s.mu.Lock()
 			s.subs[cmd.Subscribe.Channel] = append(s.subs[cmd.Subscribe.Channel], c)
+			if c.user != "" {
+				s.devices[c.user][cmd.Subscribe.Channel] = &miniRecord{acked: s.log, conn: c}
+			}
 			out = wire.AppendSubscribeReply(out, cmd.ID, &wire.SubscribeReply{
 				Channel: cmd.Subscribe.Channel, Epoch: "e", Seq: s.log, QoS: cmd.Subscribe.QoS,
 			})
@@ -152,6 +194,15 @@ func (s *miniServer) publish(out []byte, cmd *wire.Command) []byte {
 		m.Seq, m.Prev = s.log, s.last[p.Channel]
 		s.last[p.Channel] = s.log
 	}
+	if strings.HasPrefix(p.Channel, "user.") {
+		m.Body = slices.Clone(m.Body)
+		s.inboxes[p.Channel] = append(s.inboxes[p.Channel], m)
+		for _, d := range s.devices {
+			if r := d[p.Channel]; r != nil && r.conn != nil {
+				_ = r.conn.write(wire.AppendMessagePush(nil, &m))
+			}
+		}
+	}
 	frame := ws.MustCompileFrame(ws.NewTextFrame(wire.AppendMessagePush(nil, &m)))
 	for _, c := range s.subs[p.Channel] {
 		frames := [][]byte{frame}
@@ -169,6 +220,41 @@ func (s *miniServer) publish(out []byte, cmd *wire.Command) []byte {
 		return out
 	}
 	return wire.AppendPublishReply(out, cmd.ID, &wire.PublishReply{Channel: p.Channel, Seq: m.Seq, Epoch: "e", Durability: "memory"})
+}
+
+// resume answers a connect with a device, and sends what came meanwhile.
+func (s *miniServer) resume(out []byte, c *miniConn, id uint64, user string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inbox := "user." + user
+	d, known := s.devices[user]
+	if !known || s.forget {
+		d, known = map[string]*miniRecord{inbox: {acked: s.log}}, false
+		s.devices[user] = d
+	}
+	c.user = user
+	durable := wire.Durable{Device: "bench", Resumed: known, AckWait: 30, MaxUnacked: 100}
+	var missed []byte
+	for name, r := range d {
+		r.conn = c
+		durable.Restored = append(durable.Restored, wire.Restored{Channel: name, QoS: 1, Epoch: "e", Since: r.acked})
+		for i := range s.inboxes[name] {
+			if m := &s.inboxes[name][i]; m.Seq > r.acked {
+				missed = wire.AppendMessagePush(missed, m)
+			}
+		}
+	}
+	out = wire.AppendConnectReply(out, id, &wire.ConnectReply{Session: "s", User: user, Durable: &durable})
+	return append(out, missed...)
+}
+
+func (s *miniServer) ack(out []byte, c *miniConn, cmd *wire.Command) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.devices[c.user][cmd.Ack.Channel]; r != nil && (s.ackLost == nil || !s.ackLost(c.user)) {
+		r.acked = cmd.Ack.Seq
+	}
+	return wire.AppendAckReply(out, cmd.ID, cmd.Ack.Channel, cmd.Ack.Seq)
 }
 
 func (c *miniConn) write(text []byte) error {

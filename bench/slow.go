@@ -147,7 +147,7 @@ func (s *slowRun) run(ctx context.Context) error {
 	s.live.p.awaitAnswers(ctx, o.Drain)
 	s.slow.await(ctx, int64(s.live.p.sent.Load()-s.goal+uint64(o.Messages))*int64(o.Readers), o.Drain)
 	s.live.flow.verdict(s.r, s.live.p)
-	s.r.Stalled.Stretches = s.live.stretches
+	s.r.Stalled.Stretches, s.r.SendDelay = s.live.stretches, s.live.p.delay.latency()
 	s.r.Latency, s.r.LatencyOf = s.live.latest, "delivery to live readers while the others catch up"
 	return context.Cause(ctx)
 }

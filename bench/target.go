@@ -17,6 +17,7 @@ type Target struct {
 	Token      string
 	PID        int // its process, if it runs on this machine; 0: only /metrics tells what it uses
 	MetricsURL string
+	Sign       func(user string, publish []string) (string, error) // makes another user's token, who may publish to these patterns; nil: it can't
 
 	addr netip.AddrPort
 	host string // as the Host header says it
@@ -59,6 +60,13 @@ func NewTarget(ctx context.Context, wsURL, token string, pid int, metricsURL str
 		URL: wsURL, Token: token, PID: pid, MetricsURL: metricsURL,
 		addr: netip.AddrPortFrom(addr, uint16(number)), host: u.Host, path: path,
 	}, nil
+}
+
+// MoveTo makes it the server that other stands for, as whoever signs for it.
+func (t *Target) MoveTo(other *Target) {
+	sign := t.Sign
+	*t = *other
+	t.Sign = sign
 }
 
 // asking is how a server is asked for its metrics: without keeping connections, which would be there among those measured,

@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +19,10 @@ func (r *Report) WriteText(w io.Writer) error {
 		t.publish(r)
 	case "slow-readers":
 		t.stalled(r)
+	case "durable":
+		t.cursors(r)
+	case "resume-storm":
+		t.storm(r)
 	default:
 		t.deliveries(r)
 	}
@@ -33,16 +39,16 @@ func (t *textReport) line(name, format string, args ...any) {
 
 func (t *textReport) head(r *Report) {
 	fmt.Fprintf(&t.b, "%s: %s sockets, %s channels, QoS %d", r.Scenario, count(r.Connections), count(r.Channels), r.QoS)
-	if r.Scenario != "idle" {
+	if r.Scenario != "idle" && r.Cursors == nil {
 		fmt.Fprintf(&t.b, ", %d bytes", r.Payload)
 		switch {
-		case r.Scenario == "publish", r.Stalled != nil:
+		case r.Scenario == "publish", r.Stalled != nil, r.Storm != nil:
 		case r.Target.known():
 			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.text(0))
 		default:
 			t.b.WriteString(", flat out")
 		}
-		if r.Measured.known() && r.Stalled == nil {
+		if r.Measured.known() && r.Stalled == nil && r.Storm == nil {
 			fmt.Fprintf(&t.b, ", %s s", r.Measured.text(1))
 		}
 	}
@@ -67,14 +73,49 @@ func (t *textReport) deliveries(r *Report) {
 		r.CPUConnect.text(1), r.ServerRSS.text(0), r.ServerHeap.text(0))
 }
 
+func (t *textReport) stretches(list []Stretch) {
+	for _, s := range list {
+		t.line(s.Name, "%s messages/s for %s s, live sockets: %s; server %s cores, %s MiB RSS more (kernel, for TCP: %s MiB)",
+			s.Rate.text(0), s.Seconds.text(1), s.Latency.text(), s.ServerCores.text(2), (s.RSSGrowth / (1 << 20)).text(1), (s.TCPGrowth / (1 << 20)).text(1))
+	}
+}
+
+func (t *textReport) cursors(r *Report) {
+	x := r.Cursors
+	t.line("came", "%s users in %s s, %s µs of server CPU each to connect, subscribe, acknowledge and go; %s",
+		count(x.Users), x.Seconds.text(1), x.CPU.text(1), r.Latency.text())
+	t.line("store", "%s B and %s records for each cursor", x.StoreBytes.text(1), x.Records.text(3))
+	t.line("memory", "%s B RSS, %s B heap for each cursor at rest (RSS %s MiB, was %s; heap %s MiB, was %s)", x.RSS.text(0), x.Heap.text(0),
+		(x.RSSAfter / (1 << 20)).text(1), (x.RSSBefore / (1 << 20)).text(1), (x.HeapAfter / (1 << 20)).text(1), (x.HeapBefore / (1 << 20)).text(1))
+	t.line("besides", "%s goroutines and %s JetStream consumers for each (%s and %s in all)",
+		x.Goroutines.text(5), x.Consumers.text(5), x.GoroutinesN.text(0), x.ConsumersN.text(0))
+	t.line("returned", "%s came back and were known, with what they had acknowledged", count(x.Returned))
+}
+
+func (t *textReport) storm(r *Report) {
+	x := r.Storm
+	after := ""
+	if x.Killed {
+		after = fmt.Sprintf("; the server was killed meanwhile and back after %s s", x.Restart.text(2))
+	}
+	t.line("away", "%s users, %s messages for each (published at %s/s)%s", count(x.Users), count(x.Messages), r.Published.text(0), after)
+	t.line("returned", "all connected after %s s, all messages delivered after %s s, all acknowledged after %s s",
+		x.Joined.text(2), x.Delivered.text(2), x.Acked.text(2))
+	t.line("cost", "%s messages/s, %s µs of server CPU each, %s cores; about %s NATS requests",
+		r.Delivered.text(0), x.CPU.text(1), r.ServerCores.text(2), x.Requests.text(0))
+	t.stretches(x.Stretches)
+	t.line("again", "%s users came back once more and got %d messages again", count(x.Again), x.Returned)
+	names := slices.Sorted(maps.Keys(x.Counted))
+	for _, name := range names {
+		t.line("counted", "%s %s", x.Counted[name].text(0), name)
+	}
+}
+
 func (t *textReport) stalled(r *Report) {
 	x := r.Stalled
 	t.line("stalled", "%s readers while %s messages came; the server grew by %s MiB RSS, %s MiB heap (target: below %d MiB)",
 		count(x.Readers), count(x.Messages), (x.RSSGrowth / (1 << 20)).text(1), (x.HeapGrowth / (1 << 20)).text(1), growthTarget>>20)
-	for _, s := range x.Stretches {
-		t.line(s.Name, "%s messages/s for %s s, %s live readers: %s; server %s cores, %s MiB RSS more (kernel, for TCP: %s MiB)",
-			s.Rate.text(0), s.Seconds.text(1), count(x.Live), s.Latency.text(), s.ServerCores.text(2), (s.RSSGrowth / (1 << 20)).text(1), (s.TCPGrowth / (1 << 20)).text(1))
-	}
+	t.stretches(x.Stretches)
 	t.line("complete", "%s of %s readers have every message: the first after %s s, half after %s s, the last after %s s",
 		count(x.Complete), count(x.Readers), x.First.text(1), x.Median.text(1), x.Last.text(1))
 	t.line("catch-up", "%s deliveries/s, %s µs of server CPU each, %s cores", r.Delivered.text(0), r.CPUDelivery.text(2), r.ServerCores.text(2))

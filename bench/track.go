@@ -28,12 +28,17 @@ type hole struct{ from, to uint64 }
 
 // track follows the messages of one subscription by their numbers in the payload, which run from 1 without gaps.
 type track struct {
-	ch    *channel
+	ch       *channel
+	restored bool // the server knows the subscription: it is not asked for
+
 	next  uint64 // the number expected, 0 standing for 1
 	seq   uint64 // position in the log: of the last stored message, or of the subscription
 	holes []hole
 	gone  uint64 // missing, and forgotten by holes
 	done  int64  // when the last of the messages awaited came, in the fleet's clock; 0: not yet
+	got   uint64 // sequence of the last message; of what waits to be acknowledged, where acks are sent
+	asked uint64 // last ack sent
+	acked uint64 // last ack answered, or what the server had stored
 	wrong uint64 // messages whose seq or prev contradicts their numbers
 }
 
@@ -80,6 +85,7 @@ func (t *track) check(m *push, v verdict) {
 		t.wrong++
 	}
 	t.seq = max(t.seq, m.seq)
+	t.got = m.seq
 }
 
 func (t *track) miss(h hole) {

@@ -16,8 +16,18 @@ import (
 // scenario runs one scenario, and then reports.
 type scenario func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error)
 
+// onServer is a scenario that needs more of the server than its address.
+type onServer func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*bench.Report, error)
+
 // measure gets a server, runs the scenario against it, ends the server, and reports.
 func (p *program) measure(c *cli.Context, run scenario) (err error) {
+	return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return run(s.watch(ctx), l, q)
+	})
+}
+
+// measureServer is measure for a scenario that may end the server itself: it has to watch it.
+func (p *program) measureServer(c *cli.Context, run onServer) (err error) {
 	ctx := c.Context
 	q, err := qosOf(c)
 	if err != nil {
@@ -35,7 +45,7 @@ func (p *program) measure(c *cli.Context, run scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	r, err := run(s.watch(ctx), l, q)
+	r, err := run(ctx, s, l, q)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +20,7 @@ import (
 
 const (
 	benchUser    = "jetbench"
+	natsUser     = "jetwire"
 	tokenLife    = 24 * time.Hour
 	readyTimeout = 60 * time.Second
 	serverModule = "github.com/jetwire/jetwire/cmd/jetwire"
@@ -35,6 +37,12 @@ type server struct {
 	target  *bench.Target
 	process *bench.Process // nil: it was running already
 	scratch string         // directory to remove; empty: none
+
+	// Of a server that jetbench started.
+	binary, data string
+	args         []string
+	metrics      string
+	log          io.Writer
 }
 
 // server finds or starts the server that the flags name.
@@ -45,7 +53,10 @@ func (p *program) server(ctx context.Context, c *cli.Context) (*server, error) {
 			return nil, err
 		}
 		t, err := bench.NewTarget(ctx, url, token, c.Int("pid"), c.String("metrics"))
-		return &server{target: t}, err
+		if err == nil && c.String("data") != "" {
+			t.Sign = signer(c.String("data"))
+		}
+		return &server{target: t, data: c.String("data")}, err
 	}
 	s := &server{}
 	if err := s.start(ctx, c, p); err != nil {
@@ -72,6 +83,17 @@ func sign(data string) (string, error) {
 	return auth.Sign(secret, auth.Grant{User: benchUser, Expires: time.Now().Add(tokenLife)})
 }
 
+// signer makes tokens of many users with the secret of a data directory.
+func signer(data string) func(user string, publish []string) (string, error) {
+	secret, err := auth.Secret(data)
+	return func(user string, publish []string) (string, error) {
+		if err != nil {
+			return "", err
+		}
+		return auth.Sign(secret, auth.Grant{User: user, Publish: publish, Expires: time.Now().Add(tokenLife)})
+	}
+}
+
 func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err error) {
 	if s.scratch, err = os.MkdirTemp("", "jetbench-"); err != nil {
 		return err
@@ -84,32 +106,68 @@ func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err err
 			return err
 		}
 	}
-	data := c.String("data")
-	if data == "" {
-		data = filepath.Join(s.scratch, "data")
+	s.binary, s.metrics = binary, c.String("metrics")
+	if s.data = c.String("data"); s.data == "" {
+		s.data = filepath.Join(s.scratch, "data")
 	}
-	var log io.Writer
 	if c.Bool("server-log") {
-		log = p.log
+		s.log = p.log
 	}
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, c.StringSlice("server-arg")...)
-	var address string
-	s.process, address, err = bench.StartProcess(ctx, binary, args, wsAddress, log)
+	s.args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data", s.data}, c.StringSlice("server-arg")...)
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	if token := c.String("token"); token != "" {
+		s.target.Token = token
+	}
+	return nil
+}
+
+// run starts a process on the data that the one before left, if there was one, and waits until it is ready.
+func (s *server) run(ctx context.Context) error {
+	process, address, err := bench.StartProcess(ctx, s.binary, s.args, wsAddress, s.log)
 	if err != nil {
 		return err
 	}
-	token := c.String("token")
-	if token == "" {
-		if token, err = sign(data); err != nil {
-			return err
-		}
-	}
-	if s.target, err = bench.NewTarget(ctx, address, token, s.process.PID(), c.String("metrics")); err != nil {
+	s.process = process
+	token, err := sign(s.data)
+	if err != nil {
 		return err
+	}
+	t, err := bench.NewTarget(ctx, address, token, process.PID(), s.metrics)
+	if err != nil {
+		return err
+	}
+	t.Sign = signer(s.data)
+	if s.target == nil {
+		s.target = t
+	} else {
+		s.target.MoveTo(t)
 	}
 	ctx, cancel := context.WithTimeout(s.watch(ctx), readyTimeout)
 	defer cancel()
 	return s.target.WaitReady(ctx)
+}
+
+// restart kills the server as SIGKILL does, and starts it again.
+func (s *server) restart(ctx context.Context) error {
+	if err := s.process.Kill(); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// store connects to the NATS server within a server that jetbench started with --nats-listen.
+func (s *server) store() (*bench.Store, error) {
+	password, err := os.ReadFile(filepath.Join(s.data, "nats-password"))
+	if err != nil {
+		return nil, err
+	}
+	address := natsAddress.FindString(s.process.Tail())
+	if address == "" {
+		return nil, fmt.Errorf("the server did not say where its NATS listens; it said:\n%s", s.process.Tail())
+	}
+	return bench.OpenStore(strings.TrimRight(address, `",}`), natsUser, strings.TrimSpace(string(password)))
 }
 
 func build(ctx context.Context, path string) error {

@@ -1,0 +1,54 @@
+package bench
+
+// Cursors is what durable measures besides: what a (user, device) costs that is away. The figures are for each.
+type Cursors struct {
+	Users   int    `json:"users"`
+	Seconds Figure `json:"seconds"`            // until all had been there
+	CPU     Figure `json:"server_cpu_us_each"` // to connect, subscribe, acknowledge a message and go
+
+	Records     Figure `json:"records"` // in the store, for each
+	StoreBytes  Figure `json:"store_bytes"`
+	RSS         Figure `json:"server_rss_bytes"`
+	Heap        Figure `json:"server_heap_bytes"`
+	Goroutines  Figure `json:"goroutines"`
+	Consumers   Figure `json:"consumers"`
+	RSSBefore   Figure `json:"server_rss_bytes_before"` // of the server in all
+	RSSAfter    Figure `json:"server_rss_bytes_after"`
+	HeapBefore  Figure `json:"server_heap_bytes_before"`
+	HeapAfter   Figure `json:"server_heap_bytes_after"`
+	Returned    int    `json:"returned"`          // that came back, and were known
+	GoroutinesN Figure `json:"goroutines_in_all"` // when all were away
+	ConsumersN  Figure `json:"consumers_in_all"`
+}
+
+func (x *Cursors) set(before, after atRest, users float64, store bool) {
+	x.RSSBefore, x.RSSAfter, x.HeapBefore, x.HeapAfter = before.rss, after.rss, before.heap, after.heap
+	x.RSS, x.Heap = (after.rss - before.rss).per(users), (after.heap - before.heap).per(users)
+	x.Goroutines, x.GoroutinesN = (after.goroutines - before.goroutines).per(users), after.goroutines
+	x.Records, x.StoreBytes, x.Consumers, x.ConsumersN = unknown, unknown, unknown, unknown
+	if store {
+		a, b := &before.store, &after.store
+		x.Records = Figure(float64(b.records) - float64(a.records)).per(users)
+		x.StoreBytes = Figure(float64(b.bytes) - float64(a.bytes)).per(users)
+		x.Consumers, x.ConsumersN = Figure(b.consumers-a.consumers).per(users), Figure(b.consumers)
+	}
+}
+
+// Storm is what resume-storm measures besides.
+type Storm struct {
+	Users    int  `json:"users"`
+	Messages int  `json:"messages_each"`
+	Killed   bool `json:"killed"` // the server, by SIGKILL, while they were away
+
+	Restart   Figure `json:"restart_seconds"`
+	Joined    Figure `json:"joined_seconds"`    // from the first connect until the last user was connected, and
+	Delivered Figure `json:"delivered_seconds"` // until the last message came, and
+	Acked     Figure `json:"acked_seconds"`     // until the last ack was answered
+	CPU       Figure `json:"server_cpu_us_per_message"`
+	Requests  Figure `json:"nats_requests"` // reads of the log, and reads and writes of durable sessions
+	Again     int    `json:"again"`         // users that came back once more, to see that their acks had been stored
+	Returned  uint64 `json:"redelivered"`   // messages that these got again
+
+	Counted   map[string]Figure `json:"server_counted"` // by the server's counters, from the first connect until the last answer
+	Stretches []Stretch         `json:"stretches"`      // live traffic beside it
+}
