@@ -217,7 +217,7 @@ func (s *slowRun) untilCaughtUp(ctx context.Context) error {
 	const tellEvery = 5 * time.Second
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
-	last, moved := s.slow.arrived.Load(), time.Now()
+	arrived, last, moved := s.slow.arrived.Load(), uint64(0), time.Now()
 	for {
 		select {
 		case <-s.caughtUp:
@@ -228,14 +228,33 @@ func (s *slowRun) untilCaughtUp(ctx context.Context) error {
 		}
 		now := s.slow.arrived.Load()
 		s.o.Progress(fmt.Sprintf("%d of %d readers have everything; %d deliveries/s", int64(s.o.Readers)-s.left.Load(), s.o.Readers,
-			(now-last)*int64(time.Second)/int64(tellEvery)))
-		if now != last {
-			last, moved = now, time.Now()
-		} else if time.Since(moved) > deadlock {
+			(now-arrived)*int64(time.Second)/int64(tellEvery)))
+		arrived = now
+		switch readers, missing := s.lag(); {
+		case readers == 0 && s.left.Load() > 0:
+			s.r.note("%d readers were disconnected before they had everything", s.left.Load())
+			return nil
+		case missing != last:
+			last, moved = missing, time.Now()
+		case time.Since(moved) > deadlock:
 			s.r.note("nothing came for %v: %d readers have not got everything", deadlock, s.left.Load())
 			return nil
 		}
 	}
+}
+
+// lag is how many connected readers have not got everything, and how many messages they lack.
+func (s *slowRun) lag() (readers int, missing uint64) {
+	for _, l := range s.loops {
+		l.mu.Lock()
+		for _, c := range l.conns {
+			if t := &c.tracks[0]; t.done == 0 && c.phase == joined {
+				readers, missing = readers+1, missing+s.goal+1-t.next
+			}
+		}
+		l.mu.Unlock()
+	}
+	return readers, missing
 }
 
 // tellTimes says when readers had everything.

@@ -2,12 +2,18 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
+
+const pingInterval = "--ping-interval"
 
 func (p *program) slowReaders() *cli.Command {
 	flags := []cli.Flag{
@@ -18,9 +24,15 @@ func (p *program) slowReaders() *cli.Command {
 		&cli.Float64Flag{Name: "rate", Usage: "messages a second meanwhile", Value: bench.DefaultSlowRate},
 		&cli.Float64Flag{Name: "trickle", Usage: "messages a second while they catch up", Value: bench.DefaultTrickle},
 	}
-	return p.command("slow-readers", "sockets that stop reading: what they cost, and how they catch up", flags, func(c *cli.Context) error {
+	cmd := p.command("slow-readers", "sockets that stop reading: what they cost, and how they catch up", flags, func(c *cli.Context) error {
 		if err := c.Set("payload", c.String("size")); err != nil {
 			return err
+		}
+		if c.String("url") == "" && !strings.Contains(strings.Join(c.StringSlice("server-arg"), " "), pingInterval) {
+			stall := time.Duration(float64(c.Int("messages")) / c.Float64("rate") * float64(time.Second))
+			if err := c.Set("server-arg", fmt.Sprintf("%s=%v", pingInterval, transport.DefaultPingInterval+2*stall)); err != nil {
+				return err
+			}
 		}
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error) {
 			return bench.SlowReaders{
@@ -29,4 +41,7 @@ func (p *program) slowReaders() *cli.Command {
 			}.Run(ctx)
 		})
 	})
+	cmd.Description = "A server closes a socket that takes nothing for a ping interval, and the client comes back. Here the sockets are to stay: a server\n" +
+		"that jetbench starts gets a longer interval than they are stalled."
+	return cmd
 }
