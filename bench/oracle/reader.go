@@ -19,16 +19,45 @@ type Reader struct {
 	to   uint64 // the last sequence that a walk covers; 0: a subscriber
 	back bool   // the walk goes from to down
 
+	again bool // what was not acknowledged may come again, in another run
+
 	// Guarded by channelLog.mu.
 	pos     uint64           // the last sequence it was handed or told of; going back: the least, at first to+1
 	done    bool             // nothing comes any more
 	missing map[uint64]entry // passed without having been delivered
 	gaps    [][2]uint64      // told, if that excuses
+	run     uint64           // the last sequence of the present run; if again
+	floor   uint64           // up to here nothing may come again; if again
 }
 
 // Subscriber begins to read behind a sequence. It covers what comes until it leaves, or until Judge.
 func (o *Oracle) Subscriber(name, channel string, from uint64) *Reader {
 	return o.reader(&Reader{name: name, from: from, pos: from}, channel)
+}
+
+// Device begins to read behind a sequence as Subscriber does, but with acks: each Run may bring again what was not acknowledged before. Within a
+// run nothing is left out, and nothing comes twice or in another order.
+func (o *Oracle) Device(name, channel string, from uint64) *Reader {
+	return o.reader(&Reader{name: name, from: from, pos: from, run: from, again: true}, channel)
+}
+
+// Run is told when the log is brought from behind a sequence on: after a connect, or because acks were missing. Up to floor nothing may come
+// again: it was acknowledged, and the answer said so.
+func (r *Reader) Run(from, floor uint64) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.run, r.floor = from, floor
+	if from > r.pos {
+		r.missBetween(r.pos, from+1)
+		r.pos = from
+	}
+}
+
+// Acked is told when an ack was answered in such a way that nothing up to seq may come again.
+func (r *Reader) Acked(seq uint64) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.floor = max(r.floor, seq)
 }
 
 // Walk reads the history behind from, up to to included; from the end if back is set.
@@ -143,6 +172,10 @@ func (l *channelLog) checkOrder(e *entry) {
 // move passes a sequence.
 func (r *Reader) move(seq, prev uint64, k key) {
 	l := r.l
+	if r.again && (seq <= r.pos || r.run < r.pos) {
+		r.repeat(seq, prev, k)
+		return
+	}
 	if r.passed(seq) || !r.back && seq <= r.pos {
 		if _, late := r.missing[seq]; late {
 			delete(r.missing, seq)
@@ -168,7 +201,40 @@ func (r *Reader) move(seq, prev uint64, k key) {
 	} else {
 		r.missBetween(r.pos, seq)
 	}
-	r.pos = seq
+	r.pos, r.run = seq, seq
+}
+
+// repeat passes a sequence in a run that has not got beyond an earlier one yet.
+func (r *Reader) repeat(seq, prev uint64, k key) {
+	l := r.l
+	switch _, late := r.missing[seq]; {
+	case late:
+		delete(r.missing, seq)
+		l.violation(Reordered, seq, k, r.name, "it came behind %d, and an earlier run had left it out", r.pos)
+	case seq <= r.run:
+		l.violation(Reordered, seq, k, r.name, "it came behind %d in the same run", r.run)
+		return
+	case seq <= r.floor:
+		l.violation(Duplicated, seq, k, r.name, "it came again; the ack of %d was answered", r.floor)
+	}
+	before := uint64(0)
+	i, _ := l.at(r.run + 1)
+	for ; i < len(l.entries) && l.entries[i].seq < seq; i++ {
+		e := &l.entries[i]
+		switch _, missed := r.missing[e.seq]; {
+		case !e.required || missed:
+			continue
+		case e.seq > r.pos:
+			r.miss(*e)
+		case e.seq > r.floor:
+			l.violation(Lost, e.seq, e.name, r.name, "a run that began again before it went on to %d without it", seq)
+		}
+		before = e.seq
+	}
+	if prev >= seq || prev < before {
+		l.violation(Misplaced, seq, k, r.name, "prev is %d; the message before it is at %d", prev, before)
+	}
+	r.run, r.pos = seq, max(r.pos, seq)
 }
 
 // missBetween notes every entry between two sequences, both excluded, as missing.
@@ -250,8 +316,11 @@ func (r *Reader) walks() bool { return !r.done && r.to != 0 }
 
 // needs is the sequence up to which it no longer needs the log.
 func (r *Reader) needs() uint64 {
-	if r.back {
+	switch {
+	case r.back:
 		return r.from
+	case r.again:
+		return min(r.floor, r.run)
 	}
 	return r.pos
 }
