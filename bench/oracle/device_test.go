@@ -28,10 +28,16 @@ func TestDevice(t *testing.T) {
 		do   func(d *Reader, get func(...uint64))
 		want Counts
 	}{
-		"all at once":      {func(d *Reader, get func(...uint64)) { get(1, 3, 5, 7, 9) }, Counts{}},
-		"some come again":  {func(d *Reader, get func(...uint64)) { get(1, 3, 5); d.Acked(1); d.Run(1, 1); get(3, 5, 7, 9) }, Counts{}},
-		"all come again":   {func(d *Reader, get func(...uint64)) { get(1, 3, 5, 7, 9); d.Run(0, 0); get(1, 3, 5, 7, 9) }, Counts{}},
-		"runs are short":   {func(d *Reader, get func(...uint64)) { get(1, 3, 5); d.Run(0, 0); get(1); d.Run(0, 0); get(1, 3, 5, 7, 9) }, Counts{}},
+		"all at once":     {func(d *Reader, get func(...uint64)) { get(1, 3, 5, 7, 9) }, Counts{}},
+		"some come again": {func(d *Reader, get func(...uint64)) { get(1, 3, 5); d.Acked(1); d.Run(1, 1); get(3, 5, 7, 9) }, Counts{}},
+		"all come again":  {func(d *Reader, get func(...uint64)) { get(1, 3, 5, 7, 9); d.Run(0, 0); get(1, 3, 5, 7, 9) }, Counts{}},
+		"runs are short": {func(d *Reader, get func(...uint64)) {
+			get(1, 3, 5)
+			d.Run(0, 0)
+			get(1)
+			d.Run(0, 0)
+			get(1, 3, 5, 7, 9)
+		}, Counts{}},
 		"acknowledged":     {func(d *Reader, get func(...uint64)) { get(1, 3, 5); d.Acked(3); d.Run(1, 3); get(3, 5, 7, 9) }, Counts{Duplicated: 1}},
 		"floor of the run": {func(d *Reader, get func(...uint64)) { get(1, 3); d.Acked(3); d.Run(1, 1); get(3, 5, 7, 9) }, Counts{}},
 		"twice in a run":   {func(d *Reader, get func(...uint64)) { get(1, 3, 3, 5, 7, 9) }, Counts{Reordered: 1}},

@@ -50,7 +50,11 @@ func (r *run) openLinks() error {
 	at := r.o.Publishers
 	for _, k := range kinds {
 		for i := range k.count(&r.o) {
-			r.parties = append(r.parties, newParty(r, k, i, r.links[at]))
+			if k == durable || k == matching {
+				r.gadgets = append(r.gadgets, newGadget(r, k, i, r.links[at]))
+			} else {
+				r.parties = append(r.parties, newParty(r, k, i, r.links[at]))
+			}
 			at++
 		}
 	}
@@ -74,6 +78,9 @@ func (r *run) closeClients() {
 	}
 	for _, p := range r.parties {
 		wg.Go(p.close)
+	}
+	for _, g := range r.gadgets {
+		wg.Go(g.stop)
 	}
 	wg.Wait()
 }

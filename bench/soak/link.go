@@ -179,6 +179,22 @@ func (g *gate) wait() {
 	}
 }
 
+// waitFor is wait, unless done is closed meanwhile: then it returns false.
+func (g *gate) waitFor(done <-chan struct{}) bool {
+	g.mu.Lock()
+	again := g.again
+	g.mu.Unlock()
+	if again == nil {
+		return true
+	}
+	select {
+	case <-again:
+		return true
+	case <-done:
+		return false
+	}
+}
+
 // close shuts the gate until as many calls of reopen.
 func (g *gate) close() {
 	g.mu.Lock()

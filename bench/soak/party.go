@@ -24,7 +24,9 @@ var (
 	vanishing = &kind{"vanishing", func(o *Options) int { return o.Vanishing }}
 	passing   = &kind{"passing", func(o *Options) int { return o.Passing }}
 	browsing  = &kind{"browsing", func(o *Options) int { return o.Browsing }}
-	kinds     = []*kind{steady, stalling, vanishing, passing, browsing}
+	durable   = &kind{"device", func(o *Options) int { return max(0, o.Devices) }}
+	matching  = &kind{"matching", func(o *Options) int { return max(0, o.Matching) }}
+	kinds     = []*kind{steady, stalling, vanishing, passing, browsing, durable, matching}
 )
 
 // party is a subscriber, over all its clients.

@@ -21,7 +21,8 @@ const (
 	Mute   Fault = "mute"   // a client's connection carries nothing in either direction, for For
 	Choke  Fault = "choke"  // a client's connection brings nothing from the server, for For
 	Hold   Fault = "hold"   // a subscriber's handler does not return, for For
-	Vanish Fault = "vanish" // a subscriber closes, and comes back after For
+	Vanish Fault = "vanish" // a subscriber closes, and comes back after For; a device has forgotten everything then
+	Take   Fault = "take"   // a device connects a second time, and the older connection has to go
 )
 
 // Event is one fault.
@@ -69,6 +70,13 @@ func NewPlan(o *Options) []Event {
 			case stalling:
 				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 2*time.Second)
 			case vanishing:
+				p.spans(Vanish, name, 4*time.Second, 50*time.Millisecond, 4*time.Second)
+			case durable:
+				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 3*time.Second)
+				p.spans(Vanish, name, 5*time.Second, 50*time.Millisecond, 4*time.Second)
+				p.spans(Take, name, 3*time.Second, 0, time.Millisecond)
+			case matching:
+				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 2*time.Second)
 				p.spans(Vanish, name, 4*time.Second, 50*time.Millisecond, 4*time.Second)
 			}
 		}

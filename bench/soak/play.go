@@ -32,7 +32,7 @@ func (r *run) play(ctx context.Context) {
 // key names what an event's fault is made by: events of one key follow each other, those of two may overlap.
 func key(e Event) string {
 	switch e.Fault {
-	case Hold, Vanish:
+	case Hold, Vanish, Take:
 		return string(e.Fault) + " " + e.Target
 	}
 	return e.Target
@@ -41,6 +41,9 @@ func key(e Event) string {
 // make makes one fault, and returns when it is over.
 func (r *run) make(ctx context.Context, e Event) {
 	r.faults.count(e.Fault)
+	if g := r.gadget(e.Target); g != nil && g.suffers(ctx, e) {
+		return
+	}
 	var l *link
 	for _, x := range r.links {
 		if x.name == e.Target {
@@ -85,6 +88,25 @@ func (r *run) make(ctx context.Context, e Event) {
 			r.failures.add("%s did not come back: %v", p.name, err)
 		}
 	}
+}
+
+// suffers makes a fault that is the gadget's own; false: it is the network's.
+func (g *gadget) suffers(ctx context.Context, e Event) bool {
+	switch e.Fault {
+	case Hold:
+		g.held.close()
+		sleep(ctx, e.For)
+		g.held.reopen()
+	case Vanish:
+		g.stop()
+		sleep(ctx, e.For)
+		g.start(ctx)
+	case Take:
+		g.takeOver(ctx)
+	default:
+		return false
+	}
+	return true
 }
 
 // sleep waits. It returns false if ctx ends meanwhile.

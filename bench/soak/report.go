@@ -20,6 +20,9 @@ type Counters struct {
 	Redelivered uint64 `json:"redelivered"` // messages that the clients dropped because they had them already
 	Passes      uint64 `json:"passes"`      // subscribers that listened from then on, and left
 	Walks       uint64 `json:"walks"`       // through the history
+	Acks        uint64 `json:"acks"`        // of devices, answered
+	Rewinds     uint64 `json:"rewinds"`     // times that a device was sent again what it had not acknowledged, on the same connection
+	Takeovers   uint64 `json:"takeovers"`   // connections of devices closed because there was a newer one
 
 	// Of the servers, as of shortly before each end.
 	Slow      uint64 `json:"slow"`       // times that a subscription left the live path because its socket was full
@@ -36,6 +39,9 @@ func (c *Counters) each(o *Counters, f func(mine *uint64, theirs uint64)) {
 	f(&c.Redelivered, o.Redelivered)
 	f(&c.Passes, o.Passes)
 	f(&c.Walks, o.Walks)
+	f(&c.Acks, o.Acks)
+	f(&c.Rewinds, o.Rewinds)
+	f(&c.Takeovers, o.Takeovers)
 	f(&c.Slow, o.Slow)
 	f(&c.CatchUps, o.CatchUps)
 	f(&c.Holes, o.Holes)
@@ -107,6 +113,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	line("faults", "%d kills, %d drains, %d cuts, %d stalls, %d vanished and came back", r.Kills, r.Drains, r.Cuts, r.Stalls, r.Vanishes)
 	line("clients", "%d reconnects, %d requests again, %d repairs, %d sheds, %d redelivered and dropped, %d passed by",
 		r.Reconnects, r.Retries, r.Repairs, r.Sheds, r.Redelivered, r.Passes)
+	line("devices", "%d acks answered, %d times sent again on the same connection, %d taken over", r.Acks, r.Rewinds, r.Takeovers)
 	line("server", "%d subscriptions became slow, %d catch-ups, %d holes refilled, %d gaps told; slowest start %.2f s",
 		r.Slow, r.CatchUps, r.Holes, r.GapPushes, r.SlowestStart)
 	line("verdict", "lost %d, duplicated %d, reordered %d, invented %d, altered %d, misplaced %d, misanswered %d",

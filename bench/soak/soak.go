@@ -5,7 +5,8 @@
 //
 // Invariants:
 //   - All randomness comes from the seed: the schedule of faults, and what is published. The same seed and shape give the same Plan.
-//   - Publishers and subscribers are gateway/client, as programs use it, each over a link of its own.
+//   - Publishers and subscribers are gateway/client, as programs use it, each over a link of its own. Devices speak the protocol themselves:
+//     a client that repairs would hide what a server does.
 //   - Nothing waits for ever: a run ends within its duration and three times Settle.
 //
 // It must not know how a server is started: Options.Start does that.
@@ -35,6 +36,8 @@ const (
 	DefaultVanishing  = 3
 	DefaultPassing    = 2
 	DefaultBrowsing   = 2
+	DefaultDevices    = 4
+	DefaultMatching   = 3
 	DefaultKillEvery  = 8 * time.Second
 	DefaultPayload    = 3000
 )
@@ -72,6 +75,8 @@ type Options struct {
 	Vanishing int // also close, and come back; DefaultVanishing
 	Passing   int // listen from now on for a while, again and again; DefaultPassing
 	Browsing  int // read the history meanwhile; DefaultBrowsing
+	Devices   int // durable sessions, which forget everything, are taken over, and acknowledge; DefaultDevices, negative: none
+	Matching  int // subscribe to patterns; DefaultMatching, negative: none
 
 	Progress func(string) // one line for people, now and then; nil: none
 }
@@ -88,6 +93,12 @@ func (o *Options) setDefaults() {
 	def(&o.Vanishing, DefaultVanishing)
 	def(&o.Passing, DefaultPassing)
 	def(&o.Browsing, DefaultBrowsing)
+	if o.Devices == 0 {
+		o.Devices = DefaultDevices
+	}
+	if o.Matching == 0 {
+		o.Matching = DefaultMatching
+	}
 	def(&o.Kills, max(2, int(o.Duration/DefaultKillEvery)))
 	o.Publishers = max(o.Publishers, 2)
 	if o.Namespace == "" {
@@ -117,6 +128,7 @@ type run struct {
 	links    []*link // of each client, publishers first
 	backend  backend
 	parties  []*party
+	gadgets  []*gadget
 	server   *keeper
 	failures failures
 	faults   faultCounts
@@ -164,7 +176,10 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.join(ctx); err != nil {
 		return err
 	}
-	r.o.Progress(fmt.Sprintf("seed %d: %d publishers, %d subscribers, %d faults in %v", r.o.Seed, len(r.publishers), len(r.parties), len(r.o.Plan), r.o.Duration))
+	for _, g := range r.gadgets {
+		g.start(ctx)
+	}
+	r.o.Progress(fmt.Sprintf("seed %d: %d publishers, %d subscribers, %d faults in %v", r.o.Seed, len(r.publishers), len(r.parties)+len(r.gadgets), len(r.o.Plan), r.o.Duration))
 	if err := r.storm(ctx); err != nil {
 		return err
 	}
@@ -172,7 +187,28 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.rest(ctx); err != nil {
 		return err
 	}
+	r.settleDevices(ctx)
 	return r.readAll(ctx)
+}
+
+func (r *run) settleDevices(ctx context.Context) {
+	r.o.Progress("everything has arrived; the devices come back once more")
+	var wg sync.WaitGroup
+	for _, g := range r.gadgets {
+		if g.durable {
+			wg.Go(func() { g.settle(ctx) })
+		}
+	}
+	wg.Wait()
+}
+
+func (r *run) gadget(name string) *gadget {
+	for _, g := range r.gadgets {
+		if g.name == name {
+			return g
+		}
+	}
+	return nil
 }
 
 // rng is a source of its own for each party, so that none depends on how the others are scheduled.

@@ -36,6 +36,8 @@ func (p *program) soak() *cli.Command {
 			&cli.IntFlag{Name: "channels", Value: soak.DefaultChannels, Usage: "channels; every subscriber has all of them"},
 			&cli.IntFlag{Name: "publishers", Value: soak.DefaultPublishers, Usage: "clients that publish"},
 			&cli.IntFlag{Name: "subscribers", Value: soak.DefaultSteady, Usage: "subscribers of each kind: steady, stalling, vanishing"},
+			&cli.IntFlag{Name: "devices", Value: soak.DefaultDevices, Usage: "durable sessions, which rely on what the server restores"},
+			&cli.IntFlag{Name: "patterns", Value: soak.DefaultMatching, Usage: "subscribers to patterns"},
 			&cli.IntFlag{Name: "kills", Usage: "of the server by SIGKILL (default: one in " + soak.DefaultKillEvery.String() + ", two at least)"},
 			&cli.BoolFlag{Name: "plan", Usage: "only print the schedule of faults"},
 			&cli.StringFlag{Name: "data", Usage: "data `DIR` of the server, which is then kept (default: one that is removed)"},
@@ -54,6 +56,12 @@ func (p *program) runSoak(c *cli.Context) (err error) {
 		Seed: c.Uint64("seed"), Duration: c.Duration("duration"), Rate: c.Float64("rate"), Payload: c.Int("payload"), Kills: c.Int("kills"),
 		Channels: c.Int("channels"), Publishers: c.Int("publishers"),
 		Steady: c.Int("subscribers"), Stalling: c.Int("subscribers"), Vanishing: c.Int("subscribers"),
+	}
+	if o.Devices = c.Int("devices"); o.Devices == 0 {
+		o.Devices = -1
+	}
+	if o.Matching = c.Int("patterns"); o.Matching == 0 {
+		o.Matching = -1
 	}
 	if c.Args().Present() {
 		return fmt.Errorf("%w: soak takes no arguments, only flags: %q", errUsage, c.Args().First())

@@ -1,0 +1,594 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jetwire/jetwire/bench/oracle"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+const (
+	deviceID     = "soak"
+	ackStored    = 3 * time.Second  // after which an answered ack at QoS 1 is stored
+	takeoverTime = 15 * time.Second // in which the older connection must be closed
+	usurpTime    = 30 * time.Second // in which a connect that was given up may still be taken for the newest
+)
+
+// gadget is a subscriber that speaks the protocol itself. With a device it remembers nothing: whenever it connects, it relies on what
+// the server has restored. Without one it keeps its positions. What is kept here beside is only for judging.
+type gadget struct {
+	// Fixed after construction.
+	r       *run
+	name    string
+	link    *link
+	durable bool
+	qos     wire.QoS
+	held    gate // its handler waits here
+
+	wg     sync.WaitGroup
+	coming sync.Mutex // held while it is started, stopped or taken over
+	end    context.CancelFunc
+
+	mu        sync.Mutex // guards what follows, and what the stations say
+	subs      []*gadgetSub
+	at        *station // the connection that counts: the last that was answered; nil: none yet
+	turn      int      // of those who connect: only the newest does again
+	rng       *rand.Rand
+	abandoned time.Time // when a connect was last given up without its answer: it may still take the session over
+}
+
+// gadgetSub is one subscription.
+type gadgetSub struct {
+	name    string // a channel or a pattern
+	readers map[string]*oracle.Reader
+	asked   bool   // the server has answered that it is there
+	epoch   string // of run
+	base    uint64 // where the present connection began
+	run     uint64 // position
+	acked   uint64 // the greatest ack sent, over all connections
+	floor   uint64 // nothing up to here may come again
+	settled []settledAck
+}
+
+// settledAck is an ack at QoS 1 that was answered, and may not have been stored.
+type settledAck struct {
+	seq uint64
+	at  time.Time
+}
+
+// newGadget makes the i-th device, or the i-th subscriber to patterns that is none.
+func newGadget(r *run, k *kind, i int, l *link) *gadget {
+	g := &gadget{r: r, name: l.name, link: l, durable: k == durable, qos: wire.QoS(1 + i%2), rng: r.rng(l.name, 0)}
+	names := r.channels
+	if i%4 >= 2 || k == matching {
+		names = [][]string{{r.o.Namespace + ".room.*"}, {r.o.Namespace + ".>"}, {r.o.Namespace + ".*.0", r.channels[len(r.channels)-1]}}[i%3]
+	}
+	for _, name := range names {
+		s := &gadgetSub{name: name, readers: make(map[string]*oracle.Reader)}
+		for _, channel := range r.channels {
+			if !wire.Match(name, channel) {
+				continue
+			}
+			if g.durable {
+				s.readers[channel] = r.oracle.Device(g.name+" "+name, channel, 0)
+			} else {
+				s.readers[channel] = r.oracle.Subscriber(g.name+" "+name, channel, 0)
+			}
+		}
+		g.subs = append(g.subs, s)
+	}
+	return g
+}
+
+func (g *gadget) sub(name string) *gadgetSub {
+	for _, s := range g.subs {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// start connects, and again whenever the connection is lost, until stop.
+func (g *gadget) start(ctx context.Context) {
+	g.coming.Lock()
+	defer g.coming.Unlock()
+	ctx, g.end = context.WithCancel(ctx)
+	g.begun(ctx)
+}
+
+func (g *gadget) begun(ctx context.Context) {
+	g.mu.Lock()
+	g.turn++
+	turn := g.turn
+	g.mu.Unlock()
+	g.wg.Go(func() { g.live(ctx, turn) })
+}
+
+// stop ends every connection as a device does that dies, and waits.
+func (g *gadget) stop() {
+	g.coming.Lock()
+	defer g.coming.Unlock()
+	if g.end == nil {
+		return
+	}
+	g.end()
+	g.end = nil
+	g.held.open()
+	g.wg.Wait()
+}
+
+func (g *gadget) live(ctx context.Context, turn int) {
+	for ctx.Err() == nil {
+		g.mu.Lock()
+		mine := g.turn == turn
+		pause := between(g.rng, backoffMin, backoffMax)
+		g.mu.Unlock()
+		if !mine {
+			return // a takeover: the newer one goes on
+		}
+		if st, err := g.connect(ctx); err == nil {
+			err = st.serve(ctx)
+			g.lost(ctx, st, turn, err)
+			continue
+		}
+		sleep(ctx, pause)
+	}
+}
+
+// station is one connection of a gadget.
+type station struct {
+	*socket
+	g       *gadget
+	life    context.Context // of the gadget, until it is stopped
+	quit    chan struct{}   // closed when the connection has ended
+	waiting sync.WaitGroup
+
+	// Guarded by gadget.mu.
+	replies  map[uint64]func(*wire.Incoming)
+	nextID   uint64
+	sent     map[string]uint64 // by subscription: the greatest ack sent here
+	answered map[string]uint64 // … and answered
+	inFlight map[string]bool   // an ack is on its way
+}
+
+// connect dials, connects, and takes what the server has restored. The connection counts from its reply on.
+func (g *gadget) connect(ctx context.Context) (*station, error) {
+	token, err := g.r.o.Token(g.name)
+	if err != nil {
+		return nil, err
+	}
+	sock, err := dialSocket(ctx, g.link.addr())
+	if err != nil {
+		return nil, err
+	}
+	st := &station{
+		socket: sock, g: g, life: ctx, quit: make(chan struct{}), nextID: 1,
+		replies: make(map[uint64]func(*wire.Incoming)), sent: make(map[string]uint64), answered: make(map[string]uint64), inFlight: make(map[string]bool),
+	}
+	stop := context.AfterFunc(ctx, sock.close)
+	defer stop()
+	c := wire.Connect{Token: token, Client: "jetbench soak"}
+	if g.durable {
+		c.Device = deviceID
+	}
+	if err := sock.send(wire.AppendConnect(nil, 1, &c)); err != nil {
+		sock.close()
+		return nil, err
+	}
+	for connected := false; !connected; {
+		err := sock.read(func(in *wire.Incoming) error {
+			switch {
+			case connected:
+				return st.incoming(in)
+			case in.Kind == wire.KindError:
+				own := in.Error
+				return &own
+			case in.Kind != wire.KindConnect:
+				return st.incoming(in)
+			}
+			connected = true
+			return g.begin(st, &in.Connect)
+		})
+		if err != nil {
+			sock.close()
+			g.mu.Lock()
+			g.abandoned = time.Now()
+			g.mu.Unlock()
+			var refused *wire.Error
+			if errors.As(err, &refused) && refused.Code.Comeback() != wire.Later {
+				g.fail("connect was refused: %v", refused)
+			}
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+func (g *gadget) fail(format string, args ...any) {
+	g.r.failures.add("%s: %s", g.name, fmt.Sprintf(format, args...))
+}
+
+// begin makes st the connection that counts, and begins the runs of what was restored.
+func (g *gadget) begin(st *station, r *wire.ConnectReply) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keepStored(time.Now())
+	g.at = st
+	text := []byte(nil)
+	if !g.durable {
+		for _, s := range g.subs {
+			text = st.subscribeLocked(text, s)
+		}
+		return st.send(text)
+	}
+	if r.Durable == nil {
+		g.fail("the reply to connect says nothing of a durable session")
+		return errors.New("not durable")
+	}
+	restored := make(map[string]*wire.Restored)
+	for i := range r.Durable.Restored {
+		x := &r.Durable.Restored[i]
+		restored[x.Channel] = x
+	}
+	for _, s := range g.subs {
+		x := restored[s.name]
+		switch {
+		case x == nil && s.asked:
+			g.fail("the subscription to %s was answered once, and is not restored (resumed: %v)", s.name, r.Durable.Resumed)
+			s.asked = false
+			fallthrough
+		case x == nil:
+			text = st.subscribeLocked(text, s)
+		default:
+			if x.Since > s.acked {
+				g.fail("%s is restored at %d, and nothing beyond %d was acknowledged", s.name, x.Since, s.acked)
+			}
+			if x.QoS != g.qos {
+				g.fail("%s is restored at QoS %d, and was %d", s.name, x.QoS, g.qos)
+			}
+			s.asked, s.base = true, x.Since
+			s.beginRun(x.Epoch, x.Since, s.floor)
+		}
+	}
+	if text == nil {
+		return nil
+	}
+	return st.send(text)
+}
+
+// beginRun begins to read behind since, and nothing up to floor again. The gadget's mu must be held.
+func (s *gadgetSub) beginRun(epoch string, since, floor uint64) {
+	s.epoch, s.run = epoch, since
+	for _, r := range s.readers {
+		r.Run(since, floor)
+	}
+}
+
+// subscribeLocked asks for a subscription: without a device from where it was, else from the beginning.
+func (st *station) subscribeLocked(text []byte, s *gadgetSub) []byte {
+	w := wire.Subscribe{Channel: s.name, QoS: st.g.qos, Resume: true}
+	if !st.g.durable {
+		w.Since, w.Epoch = s.run, s.epoch
+	}
+	id := st.replyLocked(func(in *wire.Incoming) {
+		if in.Kind == wire.KindError {
+			if in.Error.Code.Comeback() != wire.Later {
+				st.g.fail("subscribe to %s was refused: %v", s.name, &in.Error)
+			}
+			st.close()
+			return
+		}
+		s.asked = true
+		if s.epoch == "" {
+			s.epoch = in.Subscribe.Epoch
+		}
+		if st.g.durable {
+			s.base = w.Since
+			s.beginRun(in.Subscribe.Epoch, w.Since, s.floor)
+		}
+	})
+	return wire.AppendSubscribe(text, id, &w)
+}
+
+// replyLocked makes the id of a command whose answer f gets, with the gadget's mu held.
+func (st *station) replyLocked(f func(*wire.Incoming)) uint64 {
+	st.nextID++
+	st.replies[st.nextID] = f
+	return st.nextID
+}
+
+// serve handles what comes until the connection ends.
+func (st *station) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, st.close)()
+	if st.g.durable {
+		st.waiting.Go(st.acknowledge)
+	}
+	var err error
+	for err == nil {
+		err = st.read(st.incoming)
+	}
+	st.close()
+	close(st.quit)
+	st.waiting.Wait()
+	return err
+}
+
+func (st *station) incoming(in *wire.Incoming) error {
+	if in.Kind == wire.KindMessage {
+		st.g.held.wait()
+	}
+	g := st.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case in.ID != 0:
+		if f := st.replies[in.ID]; f != nil {
+			delete(st.replies, in.ID)
+			f(in)
+		}
+		return nil
+	case g.at != st:
+		return nil // a newer connection counts
+	}
+	switch in.Kind {
+	case wire.KindMessage:
+		return st.messageLocked(&in.Message)
+	case wire.KindGap:
+		g.fail("it was told of a gap: %+v", in.Gap)
+		if s := g.sub(in.Gap.Channel); s != nil {
+			s.run, s.epoch = max(s.run, in.Gap.To), in.Gap.Epoch
+		}
+	case wire.KindUnsubscribed:
+		g.fail("%s was ended: %v", in.Unsubscribed.Channel, &in.Unsubscribed.Error)
+	case wire.KindError:
+		g.fail("an error without a command: %v", &in.Error)
+	}
+	return nil
+}
+
+var errMissing = errors.New("a message is missing")
+
+func (st *station) messageLocked(m *wire.Message) error {
+	g := st.g
+	name := m.Channel
+	if m.Pattern != "" {
+		name = m.Pattern
+	}
+	s := g.sub(name)
+	if s == nil {
+		if !strings.HasPrefix(name, "user.") {
+			g.fail("a message of %s came, which it has not subscribed to (channel %s)", name, m.Channel)
+		}
+		return nil
+	}
+	reader := s.readers[m.Channel]
+	if reader == nil {
+		g.fail("%s brought a message of %s, which does not match", name, m.Channel)
+		return nil
+	}
+	switch {
+	case m.Seq <= s.run && !g.durable:
+		return nil // it has it already
+	case m.Seq <= s.run: // back to what was acknowledged
+		if m.Prev > s.acked {
+			g.fail("%s went back from %d to %d, whose prev is %d: beyond what was acknowledged (%d)", name, s.run, m.Seq, m.Prev, s.acked)
+		}
+		g.r.count(Counters{Rewinds: 1})
+		s.beginRun(s.epoch, min(m.Prev, s.run), max(s.floor, st.answered[name]))
+	case m.Prev > s.run:
+		g.r.o.Progress(fmt.Sprintf("%s: a message of %s is missing: position %d, prev %d, seq %d", g.name, name, s.run, m.Prev, m.Seq))
+		g.r.count(Counters{Repairs: 1})
+		return errMissing
+	}
+	reader.Message(oracle.Delivery{Seq: m.Seq, Prev: m.Prev, From: m.From, ID: m.ID, Body: m.Body})
+	s.run = m.Seq
+	return nil
+}
+
+// acknowledge sends acks for what was handled, now and then.
+func (st *station) acknowledge() {
+	for {
+		st.g.mu.Lock()
+		pause := between(st.g.rng, time.Millisecond, 150*time.Millisecond)
+		st.g.mu.Unlock()
+		t := time.NewTimer(pause)
+		select {
+		case <-st.quit:
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		if !st.g.held.waitFor(st.quit) {
+			return
+		}
+		st.g.mu.Lock()
+		text := st.acksLocked()
+		st.g.mu.Unlock()
+		if text != nil && st.send(text) != nil {
+			st.close()
+			return
+		}
+	}
+}
+
+// acksLocked makes an ack of each subscription that has come further, one at a time.
+func (st *station) acksLocked() (text []byte) {
+	g := st.g
+	if g.at != st {
+		return nil
+	}
+	for _, s := range g.subs {
+		if !s.asked || st.inFlight[s.name] || s.run <= max(st.sent[s.name], s.base) {
+			continue
+		}
+		seq := s.run
+		st.inFlight[s.name], st.sent[s.name], s.acked = true, seq, max(s.acked, seq)
+		id := st.replyLocked(func(in *wire.Incoming) { st.answeredLocked(s, seq, in) })
+		text = wire.AppendAck(text, id, &wire.Ack{Channel: s.name, Seq: seq, Epoch: s.epoch})
+	}
+	return text
+}
+
+func (st *station) answeredLocked(s *gadgetSub, seq uint64, in *wire.Incoming) {
+	g := st.g
+	delete(st.inFlight, s.name)
+	if in.Kind == wire.KindError {
+		switch {
+		case in.Error.Code.Comeback() == wire.Later:
+			st.sent[s.name] = 0
+		case g.at != st: // it was fenced
+		default:
+			g.fail("the ack of %s at %d was refused: %v", s.name, seq, &in.Error)
+		}
+		return
+	}
+	g.r.count(Counters{Acks: 1})
+	if g.qos == wire.ExactlyOnce {
+		s.floor = max(s.floor, seq)
+	}
+	if g.at != st {
+		return // the newer connection's runs have begun without it
+	}
+	if g.qos == wire.AtLeastOnce {
+		s.settled = append(s.settled, settledAck{seq, time.Now()})
+	}
+	st.answered[s.name] = seq
+	for _, r := range s.readers {
+		r.Acked(seq)
+	}
+}
+
+// lost says what the end of a connection means.
+func (g *gadget) lost(ctx context.Context, st *station, turn int, why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var c closed
+	switch {
+	case ctx.Err() != nil:
+	case !errors.As(why, &c):
+	case c.code == wire.TakenOver && g.turn != turn:
+		g.r.count(Counters{Takeovers: 1})
+	case c.code == wire.TakenOver && time.Since(g.abandoned) < usurpTime:
+		g.r.o.Progress(g.name + ": a connect that it had given up took the session over")
+	case c.code.Comeback() != wire.Later:
+		g.fail("the server closed its only connection: %v", c)
+	}
+	if g.at == st {
+		g.keepStored(time.Now())
+		g.r.count(Counters{Reconnects: 1})
+	}
+}
+
+// keepStored takes for stored what was acknowledged at QoS 1 long enough before the end of a connection. mu must be held.
+func (g *gadget) keepStored(end time.Time) {
+	for _, s := range g.subs {
+		for _, a := range s.settled {
+			if end.Sub(a.at) >= ackStored {
+				s.floor = max(s.floor, a.seq)
+			}
+		}
+		s.settled = nil
+	}
+}
+
+// takeOver connects a second time. The older connection must be closed, unless it has been lost meanwhile.
+func (g *gadget) takeOver(ctx context.Context) {
+	old := g.second(ctx)
+	if old == nil {
+		return
+	}
+	deadline := time.NewTimer(takeoverTime)
+	defer deadline.Stop()
+	select {
+	case <-old.quit:
+	case <-ctx.Done():
+	case <-deadline.C:
+		g.mu.Lock()
+		newer := g.at != old
+		g.mu.Unlock()
+		if newer {
+			g.fail("a newer connection was accepted, and the older one was not closed within %v", takeoverTime)
+		}
+		old.close()
+	}
+}
+
+// second begins a second connection, and returns the first; nil: there is none that lives.
+func (g *gadget) second(ctx context.Context) *station {
+	g.coming.Lock()
+	defer g.coming.Unlock()
+	g.mu.Lock()
+	old := g.at
+	g.mu.Unlock()
+	if g.end == nil || old == nil {
+		return nil
+	}
+	select {
+	case <-old.quit:
+		return nil
+	default:
+	}
+	g.begun(old.life)
+	return old
+}
+
+// settle connects once more when everything has been acknowledged: what was, must not come again.
+func (g *gadget) settle(ctx context.Context) {
+	const patience = 15 * time.Second
+	deadline := time.Now().Add(patience)
+	for !g.allAcked() {
+		if time.Now().After(deadline) {
+			g.fail("its acks were not answered within %v", patience)
+			break
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+	sleep(ctx, ackStored)
+	g.stop()
+	g.start(ctx)
+	for time.Now().Before(deadline.Add(2*patience)) && !g.backAgain() {
+		if !sleep(ctx, 20*time.Millisecond) {
+			return
+		}
+	}
+	sleep(ctx, time.Second)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.subs {
+		if s.base < s.acked {
+			g.fail("%s came back at %d in the end, and the ack of %d had been answered", s.name, s.base, s.acked)
+		}
+	}
+}
+
+func (g *gadget) allAcked() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.subs {
+		if g.at == nil || g.at.inFlight[s.name] || s.run > max(g.at.answered[s.name], s.base) {
+			return false
+		}
+	}
+	return true
+}
+
+// backAgain reports whether the connection that counts lives.
+func (g *gadget) backAgain() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.at.quit:
+		return false
+	default:
+		return true
+	}
+}
