@@ -96,20 +96,22 @@ func (h *Hub) catchUp() {
 
 // turn reads one page for c and offers it.
 func (h *Hub) turn(c *Cursor) {
+	if c.lossy {
+		h.newest(c)
+		return
+	}
 	t := c.topic
 	t.shard.mu.Lock()
-	was, active := c.place, c.state == queued
+	was, active, shared := c.place, c.state == queued, len(t.cursors) > 1
 	t.shard.mu.Unlock()
 	if !active {
 		return
 	}
-	page, err := t.log.Page(h.ctx, streams.PageRequest{
-		Channel: t.name, After: was.seen, Limit: h.opt.PageMessages, MaxBytes: h.opt.PageBytes,
-	})
-	if err != nil && !errors.Is(err, streams.ErrWrongEpoch) {
+	page, skip := h.page(t, was, shared)
+	if page.err != nil && !errors.Is(page.err, streams.ErrWrongEpoch) {
 		if h.ctx.Err() == nil {
 			if !h.unreadable.Swap(true) { // thousands may wait for the same log
-				h.opt.Logger.Warn("cannot read the log; subscribers that are behind wait", "channel", t.name, "after", was.seen, "error", err)
+				h.opt.Logger.Warn("cannot read the log; subscribers that are behind wait", "channel", t.name, "after", was.seen, "error", page.err)
 			}
 			h.run.fail(c)
 		}
@@ -118,60 +120,64 @@ func (h *Hub) turn(c *Cursor) {
 	if h.unreadable.Load() {
 		h.unreadable.Store(false)
 	}
-	frames := make([][]byte, len(page.Messages))
-	for i, m := range page.Messages {
-		if i == 0 && m.Prev > was.pos { // between the client's position and the page there is nothing
-			own := *m
-			own.Prev = was.pos
-			m = &own
-		}
-		frames[i] = h.opt.Message(m)
+	var own []byte // the first message's frame, if between the client's position and the page there is nothing, and the page does not know
+	if skip < len(page.Messages) && page.Messages[skip].Prev > was.pos {
+		own = h.opt.Message(page.Messages[skip], was.pos, t.pattern())
 	}
 	f := flushings.Get().(*flushing)
 	t.shard.mu.Lock()
 	if c.state == queued {
 		epoch := t.log.Epoch()
 		switch {
-		case c.place != was: // Reset moved it meanwhile
+		case c.place != was: // Reset or an ack moved it meanwhile
 			h.run.push(c)
-		case epoch != was.epoch || err != nil: // the page may be of another epoch, and Reset has not come yet
+		case epoch != was.epoch || page.err != nil: // the page may be of another epoch, and Reset has not come yet
 			c.renewLocked(epoch)
 			h.run.push(c)
-		case h.takePageLocked(c, page, frames, f):
-			h.joinLocked(c, page)
 		default:
-			c.state = stalled
+			if c.state = h.takePageLocked(c, page, skip, own, f); c.state == live {
+				h.joinLocked(c, page)
+			}
 		}
 	}
 	t.shard.mu.Unlock()
 	h.flush(f)
 }
 
-// takePageLocked offers a page to c's sink and moves c past what was taken. It reports whether all of it was.
-func (h *Hub) takePageLocked(c *Cursor, page streams.Page, frames [][]byte, f *flushing) bool {
+// takePageLocked offers a page to c's sink and moves c past what was taken. It returns live if all of it was, otherwise
+// what c has to wait for.
+func (h *Hub) takePageLocked(c *Cursor, page *sharedPage, skip int, own []byte, f *flushing) state {
 	if c.newEpoch {
 		if !h.tellGapLocked(c, Gap{NewEpoch: true}, f) {
-			return false
+			return c.refusedLocked(f)
 		}
 		c.newEpoch = false
 	}
-	for i, m := range page.Messages {
-		if !h.tellLostLocked(c, page, m.Seq, f) || !f.offer(c, frames[i]) {
-			return false
+	for i, m := range page.Messages[skip:] {
+		frame := page.frames[skip+i]
+		if i == 0 && own != nil {
+			frame = own
+		}
+		switch {
+		case c.windowFull():
+			return unacked
+		case !h.tellLostLocked(c, page, m.Seq, f) || !f.offer(c, frame):
+			return c.refusedLocked(f)
 		}
 		c.pos, c.seen = m.Seq, m.Seq
+		c.sentLocked(m.Seq)
 		h.delivered.Add(1)
 	}
 	if !h.tellLostLocked(c, page, page.Through+1, f) {
-		return false
+		return c.refusedLocked(f)
 	}
 	c.seen = max(c.seen, page.Through)
-	return true
+	return live
 }
 
 // tellLostLocked tells of what is lost between c's position and a sequence. The page names one range, in which there may be messages,
 // and which may reach beyond it; what clients are told of holds none, as PROTOCOL.md has it.
-func (h *Hub) tellLostLocked(c *Cursor, page streams.Page, before uint64, f *flushing) bool {
+func (h *Hub) tellLostLocked(c *Cursor, page *sharedPage, before uint64, f *flushing) bool {
 	from, to := max(page.LostFrom, c.seen+1), min(page.LostTo, before-1)
 	if from > to {
 		return true
@@ -180,6 +186,9 @@ func (h *Hub) tellLostLocked(c *Cursor, page streams.Page, before uint64, f *flu
 		return false
 	}
 	c.pos, c.seen = to, to
+	if c.window != nil {
+		c.window.top = max(c.window.top, to)
+	}
 	return true
 }
 
@@ -192,14 +201,27 @@ func (h *Hub) tellGapLocked(c *Cursor, g Gap, f *flushing) bool {
 	return true
 }
 
-// joinLocked puts c, which took the whole page, back on the live path if it stands at the head, or queues it again.
-func (h *Hub) joinLocked(c *Cursor, page streams.Page) {
+// joinLocked puts c, which took the whole page, on the live path if it stands at the head, or queues it again.
+func (h *Hub) joinLocked(c *Cursor, page *sharedPage) {
 	t := c.topic
 	passed := t.last > c.seen && t.epoch == c.epoch // before Reset nothing of a new epoch has passed
 	if page.More || passed {
+		c.state = queued
 		h.run.push(c)
 		return
 	}
-	c.state = live
 	h.caughtUp.Add(1)
+}
+
+// newest gives a cursor at QoS 0, whose socket was full and has room again, the last message that it missed.
+func (h *Hub) newest(c *Cursor) {
+	t := c.topic
+	f := flushings.Get().(*flushing)
+	t.shard.mu.Lock()
+	if c.missed && f.offer(c, t.newest) {
+		c.caughtLocked()
+		h.delivered.Add(1)
+	}
+	t.shard.mu.Unlock()
+	h.flush(f)
 }

@@ -5,14 +5,18 @@ import "strings"
 // Cursor is one subscription: its position on a channel's log, and whether it stands at the head.
 type Cursor struct {
 	// Fixed after Subscribe.
-	topic *topic
-	sink  Sink
-	lossy bool // QoS 0: a full socket skips
+	topic  *topic
+	sink   Sink
+	lossy  bool // QoS 0: a full socket skips
+	strict bool // a full socket is closed
 
 	// Guarded by the shard's mu.
-	state state
-	at    int32
+	state  state
+	missed bool // QoS 0: the topic's newest message was skipped
+	at     int32
 	place
+	acked  uint64  // up to here everything was acknowledged, or asked to be left out
+	window *window // nil: nobody waits for acks
 }
 
 // place is where a cursor stands.
@@ -28,16 +32,20 @@ type state uint8
 const (
 	live    state = iota
 	queued        // behind: waits for a worker, or has one
-	stalled       // behind: waits for its socket
+	stalled       // behind: waits for its socket, or (held) for the first Drained
+	unacked       // behind: waits for acks
 	gone
 )
 
 // Request says what to subscribe to.
 type Request struct {
-	Channel string
+	Channel string // or a pattern: it has a position of its own, on all channels that match
 	Log     Log
 	Sink    Sink
 	Lossy   bool   // QoS 0: live only, and a full socket skips
+	Strict  bool   // Options.TooSlow is called when the socket is full
+	Acked   bool   // what is not acknowledged in time is sent again, and only so much is on its way
+	Held    bool   // nothing is offered before the first Drained; not with Lossy
 	Resume  bool   // begin after Since, not at the head
 	Since   uint64 // a sequence
 	Epoch   string // that Since belongs to; empty: not known
@@ -51,12 +59,15 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 	defer sh.mu.Unlock()
 	t := sh.topics[r.Channel]
 	if t == nil {
-		t = &topic{name: r.Channel, log: r.Log, hub: h, shard: sh, epoch: r.Log.Epoch()}
-		sh.topics[r.Channel] = t
+		t = h.addLocked(sh, r)
 	}
-	c := &Cursor{topic: t, sink: r.Sink, lossy: r.Lossy, at: int32(len(t.cursors))}
+	c := &Cursor{topic: t, sink: r.Sink, lossy: r.Lossy, strict: r.Strict, at: int32(len(t.cursors))}
+	if r.Acked {
+		c.window = &window{}
+	}
 	t.cursors = append(t.cursors, c)
 	epoch, head := headOf(t.log)
+	t.last = max(t.last, head)
 	attached(epoch, head)
 	c.epoch, c.pos = epoch, head
 	if r.Resume && !r.Lossy {
@@ -64,10 +75,24 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 		if r.Epoch != "" && r.Epoch != epoch {
 			c.pos, c.newEpoch = 0, true
 		}
+	}
+	c.seen, c.acked = c.pos, c.pos
+	switch {
+	case r.Held:
+		c.state = stalled
+	case c.state == queued:
 		h.run.push(c)
 	}
-	c.seen = c.pos
 	return c
+}
+
+func (h *Hub) addLocked(sh *shard, r Request) *topic {
+	t := &topic{name: r.Channel, wild: isPattern(r.Channel), log: r.Log, hub: h, shard: sh, epoch: r.Log.Epoch()}
+	sh.topics[t.name] = t
+	if t.wild { // before the head is read, so that nothing passes in between
+		h.patterns.set(t.name, t)
+	}
+	return t
 }
 
 // headOf returns an epoch and the head of the same.
@@ -88,6 +113,7 @@ func (c *Cursor) Cancel() {
 	if c.state == gone {
 		return
 	}
+	c.caughtLocked()
 	c.state = gone
 	last := len(t.cursors) - 1
 	t.cursors[c.at] = t.cursors[last]
@@ -96,29 +122,21 @@ func (c *Cursor) Cancel() {
 	t.cursors = t.cursors[:last]
 	if last == 0 {
 		delete(t.shard.topics, t.name)
+		if t.wild {
+			t.hub.patterns.set(t.name, nil)
+		}
 	}
-}
-
-// Position is the sequence up to which c's sink has taken everything: that of a message, of a gap's end, or of the start.
-func (c *Cursor) Position() uint64 {
-	c.topic.shard.mu.Lock()
-	defer c.topic.shard.mu.Unlock()
-	return c.pos
-}
-
-// Epoch is the epoch that Position belongs to.
-func (c *Cursor) Epoch() string {
-	c.topic.shard.mu.Lock()
-	defer c.topic.shard.mu.Unlock()
-	return c.epoch
 }
 
 // Drained tells that c's sink has room again. A call too many does no harm.
 func (c *Cursor) Drained() {
 	c.topic.shard.mu.Lock()
 	defer c.topic.shard.mu.Unlock()
-	if c.state == stalled {
+	switch {
+	case c.state == stalled:
 		c.state = queued
+		c.topic.hub.run.push(c)
+	case c.missed:
 		c.topic.hub.run.push(c)
 	}
 }
@@ -126,6 +144,10 @@ func (c *Cursor) Drained() {
 // renewLocked moves c to the front of the present epoch.
 func (c *Cursor) renewLocked(epoch string) {
 	c.epoch, c.pos, c.seen, c.newEpoch = epoch, 0, 0, !c.lossy
+	c.acked = 0
+	if w := c.window; w != nil {
+		w.sent, w.top = nil, 0
+	}
 }
 
 // Reset tells that a namespace's stream was made anew: every cursor on it is told of the gap and begins at the front.
@@ -144,15 +166,15 @@ func (h *Hub) Reset(namespace string) {
 }
 
 func (h *Hub) resetLocked(t *topic) {
-	epoch := t.log.Epoch()
+	epoch, head := headOf(t.log)
 	changed := epoch != t.epoch
-	t.last, t.epoch = 0, epoch
+	t.last, t.epoch = head, epoch
 	for _, c := range t.cursors {
 		if changed && c.epoch == epoch {
 			continue // it came, or was moved, between the change and this call
 		}
 		c.renewLocked(epoch)
-		if c.newEpoch && c.state == live {
+		if c.newEpoch && (c.state == live || c.state == unacked) {
 			c.state = queued
 			h.run.push(c)
 		}

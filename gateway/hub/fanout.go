@@ -6,8 +6,11 @@ import (
 	"github.com/jetwire/jetwire/streams"
 )
 
-// flushing collects the sinks that a fan-out has queued frames for.
-type flushing struct{ sinks []Sink }
+// flushing collects the sinks that a fan-out has queued frames for, and those that were too slow for their namespace.
+type flushing struct {
+	sinks, slow []Sink
+	patterns    []*topic // scratch
+}
 
 var flushings = sync.Pool{New: func() any { return new(flushing) }}
 
@@ -25,11 +28,17 @@ func (h *Hub) flush(f *flushing) {
 		clear(f.sinks)
 		f.sinks = f.sinks[:0]
 	}
+	for _, s := range f.slow {
+		h.opt.TooSlow(s)
+	}
+	clear(f.slow)
+	clear(f.patterns[:cap(f.patterns)])
+	f.slow, f.patterns = f.slow[:0], f.patterns[:0]
 	flushings.Put(f)
 }
 
-// Deliver hands messages to the cursors at the head of their channels. Calls for one stream must be serial and in order;
-// messages with Seq 0 (not stored) may come from anywhere.
+// Deliver hands messages to the cursors at the head of their channels, and of the patterns that these match. Calls for one stream
+// must be serial and in order; messages with Seq 0 (not stored) may come from anywhere.
 func (h *Hub) Deliver(batch []*streams.Message) {
 	f := flushings.Get().(*flushing)
 	for _, m := range batch {
@@ -39,45 +48,95 @@ func (h *Hub) Deliver(batch []*streams.Message) {
 			h.fanOutLocked(t, m, f)
 		}
 		sh.mu.Unlock()
+		f.patterns = h.patterns.match(f.patterns[:0], m.Channel)
+		for _, t := range f.patterns {
+			t.shard.mu.Lock()
+			h.fanOutLocked(t, m, f)
+			t.shard.mu.Unlock()
+		}
 	}
 	h.flush(f)
 }
 
 func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
-	frame, n := h.opt.Message(m), uint64(0)
+	prev := m.Prev
+	if t.wild && m.Seq != 0 {
+		prev = max(prev, t.last) // the one before in the pattern; if the tail has lost some, it is seen by m's own
+	}
+	frame, n := h.opt.Message(m, prev, t.pattern()), uint64(0)
 	if m.Seq == 0 { // it is for those who stand at the head
 		for _, c := range t.cursors {
 			if c.state == live && f.offer(c, frame) {
+				c.caughtLocked()
 				n++
 			} else {
-				h.skipped.Add(1)
+				h.skipLocked(c, frame)
 			}
 		}
 		h.delivered.Add(n)
 		return
 	}
-	t.last = m.Seq
+	t.last = max(t.last, m.Seq)
 	for _, c := range t.cursors {
 		switch {
 		case c.state != live || m.Seq <= c.seen:
 		case c.lossy:
 			if f.offer(c, frame) {
+				c.caughtLocked()
 				n++
 			} else {
-				h.skipped.Add(1)
+				h.skipLocked(c, frame)
 			}
 			c.pos, c.seen = m.Seq, m.Seq
-		case m.Prev > c.pos:
+		case prev > c.pos:
 			h.holes.Add(1)
 			c.state = queued
 			h.run.push(c)
+		case c.windowFull():
+			c.state = unacked
 		case f.offer(c, frame):
 			c.pos, c.seen = m.Seq, m.Seq
+			c.sentLocked(m.Seq)
 			n++
 		default:
 			h.fellBehind.Add(1)
-			c.state = stalled
+			c.state = c.refusedLocked(f)
 		}
 	}
 	h.delivered.Add(n)
+}
+
+// refusedLocked is what becomes of a cursor whose socket takes no more: it waits, unless its namespace has slow ones closed.
+func (c *Cursor) refusedLocked(f *flushing) state {
+	if c.strict {
+		f.slow = append(f.slow, c.sink)
+	}
+	return stalled
+}
+
+// skipLocked counts a message that a socket misses. At QoS 0 the newest one missed comes once there is room.
+func (h *Hub) skipLocked(c *Cursor, frame []byte) {
+	h.skipped.Add(1)
+	if !c.lossy {
+		return
+	}
+	t := c.topic
+	t.newest = frame
+	if !c.missed {
+		c.missed = true
+		t.missing++
+	}
+}
+
+// caughtLocked notes that c's sink has taken the newest message.
+func (c *Cursor) caughtLocked() {
+	if !c.missed {
+		return
+	}
+	c.missed = false
+	if t := c.topic; t.missing > 1 {
+		t.missing--
+	} else {
+		t.missing, t.newest = 0, nil
+	}
 }

@@ -20,6 +20,7 @@ type modelLog struct {
 	first   uint64            // what lies before has left the log
 	head    uint64            // the tail has come so far
 	before  map[string]uint64 // channel -> the last sequence that the tail has seen
+	hole    uint64            // up to here the tail was not shown everything: what follows on any channel does not know what it was
 	failing bool
 	rand    *rand.Rand    // how long reads take
 	slow    time.Duration // at most
@@ -36,7 +37,7 @@ func epochName(life int) string { return fmt.Sprintf("e%04d", life) }
 // begin makes the stream anew. The caller holds mu, or nobody else has l.
 func (l *modelLog) begin(life int) {
 	l.life, l.stored, l.removed, l.before = life, nil, map[uint64]bool{}, map[string]uint64{}
-	l.first, l.head = 1, 0
+	l.first, l.head, l.hole = 1, 0, 0
 }
 
 func (l *modelLog) Epoch() string {
@@ -83,25 +84,20 @@ func (l *modelLog) tail(n int, omit func() bool) []*streams.Message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var batch []*streams.Message
-	hole := uint64(0)
 	for ; n > 0 && l.head < l.last(); n-- {
 		m := *l.stored[l.head]
 		l.head++
 		if l.removed[m.Seq] || m.Seq < l.first {
-			hole = m.Seq
+			l.hole = m.Seq
 			continue
 		}
-		m.Prev = max(l.before[m.Channel], hole)
+		m.Prev = max(l.before[m.Channel], l.hole)
 		l.before[m.Channel] = m.Seq
-		if omit() {
+		if omit() { // the tail cannot know of which channel
+			l.hole = m.Seq
 			continue
 		}
 		batch = append(batch, &m)
-	}
-	if hole > 0 { // what follows on any channel does not know what was in it
-		for _, m := range l.stored {
-			l.before[m.Channel] = max(l.before[m.Channel], hole)
-		}
 	}
 	return batch
 }
@@ -165,7 +161,7 @@ func (l *modelLog) page(r streams.PageRequest) (modelPage, error) {
 	p.Through = until
 	prev := r.After
 	for _, m := range l.stored[r.After:until] {
-		if m.Channel != r.Channel || l.gone(m.Seq) {
+		if !matches(r.Channel, m.Channel) || l.gone(m.Seq) {
 			continue
 		}
 		if len(p.Messages) == r.Limit {
@@ -180,7 +176,7 @@ func (l *modelLog) page(r streams.PageRequest) (modelPage, error) {
 	// what of the channel is still there below, nor where this page ends.
 	to := uint64(0)
 	for _, m := range l.stored[:until] {
-		if m.Channel == r.Channel && l.removed[m.Seq] {
+		if matches(r.Channel, m.Channel) && l.removed[m.Seq] {
 			to = m.Seq
 		}
 	}
@@ -191,11 +187,16 @@ func (l *modelLog) page(r streams.PageRequest) (modelPage, error) {
 	return p, nil
 }
 
-// channelSeqs returns the sequences of all that the channel held in this epoch in (after, before).
+// matches is the model's own: "a.>" and "a.*" are the patterns, of namespaces whose channels have two tokens.
+func matches(name, channel string) bool {
+	return name == channel || isPattern(name) && name[:2] == channel[:2]
+}
+
+// channelSeqs returns the sequences of all that the channel, or those of the pattern, held in this epoch in (after, before).
 func (l *modelLog) channelSeqs(channel string, after, before uint64) (held, left []uint64) {
 	for _, m := range l.stored[min(after, l.last()):min(max(before, 1)-1, l.last())] {
 		switch {
-		case m.Channel != channel:
+		case !matches(channel, m.Channel):
 		case l.gone(m.Seq):
 			left = append(left, m.Seq)
 		default:

@@ -26,10 +26,15 @@ type step struct {
 
 var (
 	channels   = []string{"a.x", "a.y", "b.x"}
+	names      = []string{"a.x", "a.y", "b.x", "a.>", "a.*", "b.>"} // of subscriptions
 	otherEpoch = "other"
 )
 
-const sockets = 4
+const (
+	sockets    = 4
+	ackWait    = 300 * time.Millisecond
+	maxUnacked = 4
+)
 
 // world is what a program runs in.
 type world struct {
@@ -68,7 +73,8 @@ func newWorld(seed uint64, slow time.Duration, workers, page int) *world {
 	for range sockets {
 		w.sinks = append(w.sinks, &modelSink{w: w, room: 5, subs: map[string]*oracle{}})
 	}
-	w.hub = New(Options{Message: messageFrame, Gap: gapFrame, Flush: w.flush, Workers: workers, PageMessages: page})
+	w.hub = New(Options{Message: messageFrame, Gap: gapFrame, Flush: w.flush, Workers: workers, PageMessages: page,
+		AckWait: ackWait, MaxUnacked: maxUnacked})
 	return w
 }
 
@@ -111,9 +117,13 @@ func (w *world) do(s step) {
 		w.live++
 		w.hub.Deliver([]*streams.Message{{Channel: channel, Time: int64(w.live)}})
 	case "subscribe":
-		w.subscribe(w.sinks[s.B%sockets], channel, s.B/sockets)
+		w.subscribe(w.sinks[s.B%sockets], names[s.A%len(names)], s.B/sockets, "")
+	case "acked", "held":
+		w.subscribe(w.sinks[s.B%sockets], names[s.A%len(names)], s.B/sockets, s.Do)
 	case "cancel":
-		w.cancel(w.sinks[s.B%sockets], channel)
+		w.cancel(w.sinks[s.B%sockets], names[s.A%len(names)])
+	case "ack":
+		w.ack(w.sinks[s.B%sockets], names[s.A%len(names)], s.B/sockets)
 	case "drain":
 		w.sinks[s.B%sockets].drain()
 	case "room":
@@ -163,7 +173,7 @@ func (w *world) setRoom(s *modelSink, room int) {
 }
 
 // subscribe: how 0 is at the head, 1 and 2 QoS 0, 3 with a position of another epoch, 4 behind the end, the rest at a position.
-func (w *world) subscribe(s *modelSink, channel string, how int) {
+func (w *world) subscribe(s *modelSink, channel string, how int, kind string) {
 	s.mu.Lock()
 	busy := s.subs[channel] != nil
 	s.mu.Unlock()
@@ -190,6 +200,10 @@ func (w *world) subscribe(s *modelSink, channel string, how int) {
 			r.Epoch = ""
 		}
 	}
+	if !r.Lossy && kind != "" {
+		r.Acked, o.acks = true, true
+		r.Held, o.held = kind == "held", kind == "held"
+	}
 	o.pos, o.epoch = r.Since, r.Epoch
 	o.early = w.racing || w.renewed[channel[:1]]
 	s.mu.Lock()
@@ -203,10 +217,52 @@ func (w *world) subscribe(s *modelSink, channel string, how int) {
 		if o.epoch == "" {
 			o.epoch = e
 		}
-		if !r.Resume {
-			o.pos = h
+		switch {
+		case !r.Resume:
+			o.pos, o.acked = h, h
+		case r.Epoch == "" || r.Epoch == e:
+			o.acked = r.Since
 		}
 	})
+}
+
+// ack: how 0 is ahead of what was sent, 1 behind, 2 of another epoch, the rest a position behind the last.
+func (w *world) ack(s *modelSink, channel string, how int) {
+	synctest.Wait()
+	s.mu.Lock()
+	o := s.subs[channel]
+	if o == nil {
+		s.mu.Unlock()
+		return
+	}
+	if e, _ := o.cursor.Acked(); e != o.epoch || o.cursor.newEpoch { // the client has not heard of it yet
+		s.mu.Unlock()
+		return
+	}
+	epoch, seq, top := o.epoch, uint64(0), max(o.top, o.pos)
+	s.mu.Unlock()
+	switch how {
+	case 0:
+		seq = top + 1
+	case 1:
+		epoch = ""
+	case 2:
+		epoch = otherEpoch
+	default:
+		seq = top - min(top, uint64(how-3)%4)
+	}
+	if err := o.ack(&s.mu, epoch, seq); err != nil {
+		w.violation("%w", err)
+	}
+}
+
+// ackAll has every client acknowledge all that it was sent.
+func (w *world) ackAll() {
+	for _, s := range w.sinks {
+		for _, name := range names {
+			w.ack(s, name, 3)
+		}
+	}
 }
 
 func (w *world) cancel(s *modelSink, channel string) {
@@ -241,6 +297,7 @@ func (w *world) settle() {
 			w.setRoom(s, room)
 			s.drain()
 		}
+		w.ackAll()
 		synctest.Wait()
 		if quiet++; w.frames() != before {
 			quiet = 0
@@ -259,7 +316,7 @@ func (w *world) frames() (n int) {
 }
 
 // check is the judgement at rest.
-func (w *world) check() error {
+func (w *world) check(final bool) error {
 	if err := w.failed(); err != nil {
 		return err
 	}
@@ -267,7 +324,7 @@ func (w *world) check() error {
 	for _, s := range w.sinks {
 		for _, o := range s.subs {
 			cursors++
-			if err := w.checkOne(s, o); err != nil {
+			if err := w.checkOne(s, o, final); err != nil {
 				return err
 			}
 		}
@@ -278,7 +335,7 @@ func (w *world) check() error {
 	return nil
 }
 
-func (w *world) checkOne(s *modelSink, o *oracle) error {
+func (w *world) checkOne(s *modelSink, o *oracle, final bool) error {
 	c := o.cursor
 	c.topic.shard.mu.Lock()
 	at, st := c.place, c.state
@@ -293,7 +350,7 @@ func (w *world) checkOne(s *modelSink, o *oracle) error {
 	case s.dirty:
 		return fmt.Errorf("a sink was not flushed")
 	}
-	return o.complete()
+	return o.complete(final)
 }
 
 // rest lets the world come to rest and judges it, twice: where nothing can have been lost on the way unnoticed, also
@@ -307,7 +364,7 @@ func (w *world) rest(lossless bool) error {
 	}
 	w.settle()
 	if lossless {
-		if err := w.check(); err != nil {
+		if err := w.check(false); err != nil {
 			return fmt.Errorf("before the last messages: %w", err)
 		}
 	}
@@ -315,11 +372,11 @@ func (w *world) rest(lossless bool) error {
 		w.log(c).store(c)
 	}
 	w.settle()
-	if err := w.check(); err != nil {
+	if err := w.check(true); err != nil {
 		return err
 	}
 	for _, s := range w.sinks {
-		for _, c := range channels {
+		for _, c := range names {
 			w.cancel(s, c)
 		}
 	}
@@ -357,7 +414,7 @@ func (p program) run(t *testing.T) (err error) {
 }
 
 var stepKinds = []string{
-	"store", "store", "tail", "tail", "hole", "deliver", "deliver", "deliver", "live", "subscribe", "subscribe", "subscribe", "cancel", "drain", "drain",
+	"store", "store", "tail", "tail", "hole", "deliver", "deliver", "deliver", "live", "subscribe", "subscribe", "subscribe", "acked", "acked", "held", "ack", "ack", "cancel", "drain", "drain",
 	"room", "trim", "remove", "anew", "reset", "fail", "sleep", "sleep", "sleep",
 }
 

@@ -3,7 +3,9 @@ package hub
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/jetwire/jetwire/streams"
 )
@@ -11,6 +13,7 @@ import (
 // modelFrame is what the model's frames say.
 type modelFrame struct {
 	Channel    string
+	Pattern    string
 	Epoch      string // of the log that held the message, or the gap's
 	Seq, Prev  uint64
 	Live       int // number of a message at QoS 0
@@ -20,8 +23,8 @@ type modelFrame struct {
 	unreadable error
 }
 
-func messageFrame(m *streams.Message) []byte {
-	f := modelFrame{Channel: m.Channel, Epoch: m.ID, Seq: m.Seq, Prev: m.Prev}
+func messageFrame(m *streams.Message, prev uint64, pattern string) []byte {
+	f := modelFrame{Channel: m.Channel, Pattern: pattern, Epoch: m.ID, Seq: m.Seq, Prev: prev}
 	if m.Seq == 0 {
 		f.Live = int(m.Time)
 	}
@@ -38,6 +41,14 @@ func (f modelFrame) bytes() []byte {
 		panic(err)
 	}
 	return b
+}
+
+// subscription is the name of the subscription that a frame is for.
+func (f modelFrame) subscription() string {
+	if f.Pattern != "" {
+		return f.Pattern
+	}
+	return f.Channel
 }
 
 func readFrame(b []byte) (f modelFrame) {
@@ -71,7 +82,7 @@ func (s *modelSink) Offer(frame []byte) (taken, flush bool) {
 	flush = !s.dirty
 	s.dirty = true
 	f := readFrame(frame)
-	if o := s.subs[f.Channel]; o == nil {
+	if o := s.subs[f.subscription()]; o == nil {
 		s.w.violation("a frame came without a subscription: %+v", f)
 	} else if err := o.take(f); err != nil {
 		s.w.violation("%v %+v: %w", o, f, err)
@@ -85,16 +96,15 @@ func (s *modelSink) drain() {
 	owed := s.owed
 	s.waiting, s.owed = 0, false
 	var cursors []*Cursor
-	for _, c := range channels {
-		if o := s.subs[c]; o != nil {
+	for _, c := range names {
+		if o := s.subs[c]; o != nil && (owed || o.held) {
+			o.held = false
 			cursors = append(cursors, o.cursor)
 		}
 	}
 	s.mu.Unlock()
-	if owed {
-		for _, c := range cursors {
-			c.Drained()
-		}
+	for _, c := range cursors {
+		c.Drained()
 	}
 }
 
@@ -112,6 +122,15 @@ type oracle struct {
 	beyond  bool // it was asked for behind the end of the log: a gap is due although the epoch is the same
 	early   bool // it was asked for between the change of the epoch and Reset, which may tell of it once more
 	attachs int  // calls of attached
+	held    bool // nothing may come yet
+
+	// Of those that acknowledge:
+	acks     bool
+	acked    uint64
+	top      uint64   // the highest position in this epoch
+	sent     []uint64 // and not acknowledged
+	progress time.Time
+	again    int // times that it was sent again from acked on
 }
 
 func (o *oracle) String() string {
@@ -124,6 +143,8 @@ func (o *oracle) take(f modelFrame) error {
 		return f.unreadable
 	case o.attachs != 1:
 		return fmt.Errorf("attached was called %d times before the first frame", o.attachs)
+	case o.held:
+		return fmt.Errorf("a frame for a subscription that is held")
 	case f.Live > 0:
 		if f.Live <= o.live {
 			return fmt.Errorf("QoS 0 message %d came after %d", f.Live, o.live)
@@ -138,6 +159,13 @@ func (o *oracle) take(f modelFrame) error {
 		}
 	case f.Epoch != o.epoch:
 		return fmt.Errorf("a message of another epoch, without a gap")
+	case f.Seq <= o.pos && o.acks && f.Seq > o.acked && f.Prev <= o.acked:
+		if time.Since(o.progress) < ackWait {
+			return fmt.Errorf("sent again after %v", time.Since(o.progress))
+		}
+		o.pos, o.sent = o.acked, nil
+		o.again++
+		return o.take(f)
 	case f.Seq <= o.pos:
 		return fmt.Errorf("a duplicate, or out of order")
 	case f.Prev > o.pos:
@@ -148,6 +176,41 @@ func (o *oracle) take(f modelFrame) error {
 		}
 	}
 	o.epoch, o.pos = f.Epoch, f.Seq
+	if o.acks {
+		o.top = max(o.top, o.pos)
+		if o.sent = append(o.sent, o.pos); len(o.sent) == 1 {
+			o.progress = time.Now()
+		}
+		if len(o.sent) > maxUnacked {
+			return fmt.Errorf("%v wait for acks", o.sent)
+		}
+	}
+	return nil
+}
+
+// ack acknowledges a position, and checks what the cursor says to that.
+func (o *oracle) ack(mu *sync.Mutex, epoch string, seq uint64) error {
+	err := o.cursor.Ack(epoch, seq)
+	mu.Lock()
+	defer mu.Unlock()
+	var want error
+	switch {
+	case o.lossy:
+		want = ErrNoAcks
+	case epoch != "" && epoch != o.epoch:
+		want = ErrWrongEpoch
+	case seq < o.acked:
+		want = ErrAckBehind
+	case seq > max(o.top, o.pos):
+		want = ErrAckAhead
+	case seq > o.acked:
+		o.acked, o.progress = seq, time.Now()
+		o.sent = slices.DeleteFunc(o.sent, func(s uint64) bool { return s <= seq })
+		o.pos = max(o.pos, seq)
+	}
+	if err != want {
+		return fmt.Errorf("%v: ack of %s/%d: %v, want %v", o, epoch, seq, err, want)
+	}
 	return nil
 }
 
@@ -176,7 +239,11 @@ func (o *oracle) takeGap(f modelFrame) error {
 			return fmt.Errorf("a gap to an older epoch")
 		}
 		o.epoch, o.pos, o.beyond = f.Epoch, 0, false
+		o.acked, o.top, o.sent = 0, 0, nil
 		return nil
+	}
+	if o.acks && f.From <= o.pos && f.From > o.acked && time.Since(o.progress) >= ackWait { // what is to be sent again is lost
+		o.pos, o.sent = o.acked, nil
 	}
 	switch {
 	case f.Epoch != o.epoch:
@@ -194,18 +261,22 @@ func (o *oracle) takeGap(f modelFrame) error {
 			return fmt.Errorf("the log holds %s, which the gap calls lost", sequences(held))
 		}
 	}
-	o.pos = f.To
+	o.pos, o.top = f.To, max(o.top, f.To)
 	return nil
 }
 
 // complete checks that everything was delivered.
-func (o *oracle) complete() error {
-	if o.lossy {
-		return nil
-	}
+func (o *oracle) complete(final bool) error {
 	o.log.mu.Lock()
 	life, last := o.log.life, o.log.last()
+	held, _ := o.log.channelSeqs(o.channel, 0, last+1)
 	o.log.mu.Unlock()
+	if o.lossy {
+		if newest := slices.Max(append(held, 0)); final && o.pos != newest {
+			return fmt.Errorf("%v missed the newest message, %d", o, newest)
+		}
+		return nil
+	}
 	if o.epoch != epochName(life) {
 		return fmt.Errorf("%v is not in epoch %d", o, life)
 	}

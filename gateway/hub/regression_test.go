@@ -17,7 +17,7 @@ func TestCounterexamples(t *testing.T) {
 		"waits for Reset, no spin": {Page: 1, Steps: []step{{"store", 0, 9}, {"subscribe", 0, 28}, {"tail", 0, 9}, {"deliver", 0, 0}, {"anew", 0, 0}, {"sleep", 0, 40}}},
 		// The position was of another epoch, and the front of the present one had left the log: only the first gap was told, and
 		// the message behind the second one did not fit it.
-		"another epoch, its front lost": {Page: 1, Steps: []step{{"store", 11, 21}, {"trim", 11, 31}, {"subscribe", 11, 13}}},
+		"another epoch, its front lost": {Page: 1, Steps: []step{{"store", 2, 21}, {"trim", 2, 31}, {"subscribe", 2, 13}}},
 		// A page names one range that is lost, from its beginning to the last message that was deleted: the gap named messages that
 		// are there, and the client dropped them.
 		"a deletion behind messages": {Page: 1, Steps: []step{{"store", 1, 6}, {"subscribe", 1, 0}, {"remove", 1, 0}}},
