@@ -2,38 +2,36 @@ package session
 
 import "github.com/jetwire/jetwire/gateway/wire"
 
-// ack moves a subscription's acknowledged position: forwards only, and not beyond what was sent.
+// ack moves a subscription's acknowledged position: forwards only, and not beyond what was sent. In a durable session it is kept;
+// at QoS 2 it is answered once it is.
 func (s *Session) ack(id uint64, c *wire.Ack) {
-	if err := s.acknowledge(c); err != nil {
-		s.fail(id, err)
+	channel, seq := c.Channel, c.Seq
+	s.mu.Lock()
+	sub := s.findLocked(channel)
+	var place Subscription
+	if sub != nil && !sub.held {
+		place = sub.place
+	}
+	device := s.deviceLocked()
+	s.mu.Unlock()
+	if place == nil {
+		s.fail(id, notSubscribed(channel))
 		return
 	}
-	channel, seq := c.Channel, c.Seq
-	s.reply(id, func(dst []byte) []byte { return wire.AppendAckReply(dst, id, channel, seq) })
-}
-
-func (s *Session) acknowledge(c *wire.Ack) *wire.Error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sub := s.findLocked(c.Channel)
-	switch {
-	case sub == nil || sub.place == nil:
-		return notSubscribed(c.Channel)
-	case sub.qos == wire.AtMostOnce:
-		return wire.BadRequest.With("a subscription at QoS 0 has nothing to acknowledge")
+	if err := place.Ack(c.Epoch, seq); err != nil {
+		s.fail(id, wireError(err))
+		return
 	}
-	epoch := sub.place.Epoch()
-	if epoch != sub.epoch {
-		sub.epoch, sub.acked = epoch, 0
+	done := func() {
+		s.reply(id, func(dst []byte) []byte { return wire.AppendAckReply(dst, id, channel, seq) })
 	}
 	switch {
-	case c.Epoch != "" && c.Epoch != epoch:
-		return wire.WrongEpoch.Err()
-	case c.Seq < sub.acked:
-		return wire.AckBehind.Err()
-	case c.Seq > sub.place.Position():
-		return wire.AckAhead.Err()
+	case device == nil:
+		done()
+	case sub.qos == wire.ExactlyOnce:
+		s.store(device, id, done)
+	default:
+		device.Changed()
+		done()
 	}
-	sub.acked = c.Seq
-	return nil
 }

@@ -19,38 +19,50 @@ func (s *Session) connect(id uint64, c *wire.Connect) {
 		return
 	}
 	if c.Token == "" {
-		s.refuse(id, wire.Unauthenticated)
+		s.refuse(id, wire.Unauthenticated.Err())
 		return
 	}
 	grant, err := s.opt.Verify(c.Token, s.opt.Now())
 	switch {
 	case errors.Is(err, auth.ErrExpired):
-		s.refuse(id, wire.ExpiredToken)
+		s.refuse(id, wire.ExpiredToken.Err())
 		return
 	case err != nil:
 		s.opt.Logger.Info("token refused", "error", err)
-		s.refuse(id, wire.BadToken)
+		s.refuse(id, wire.BadToken.Err())
+		return
+	}
+	session := nuid.Next()
+	s.opt.Logger.Debug("connected", "session", session, "user", grant.User, "client", c.Client, "device", c.Device)
+	if c.Device != "" {
+		s.take(id, session, c.Device, grant)
 		return
 	}
 	s.mu.Lock()
 	s.grant = grant
 	s.mu.Unlock()
+	s.connected(id, session, grant, nil)
+}
+
+// connected answers connect.
+func (s *Session) connected(id uint64, session string, grant *auth.Grant, d *wire.Durable) {
 	s.conn.Establish()
 	r := wire.ConnectReply{
-		Session:     nuid.Next(),
+		Session:     session,
 		User:        grant.User,
 		Ping:        s.opt.Ping.Seconds(),
 		RetryWindow: s.opt.RetryWindow.Seconds(),
 		MaxMessage:  s.opt.MaxMessage,
+		Durable:     d,
 	}
 	if !grant.Expires.IsZero() {
 		r.Expires = grant.Expires.UnixMilli()
 	}
-	s.opt.Logger.Debug("connected", "session", r.Session, "user", grant.User, "client", c.Client)
 	s.reply(id, func(dst []byte) []byte { return wire.AppendConnectReply(dst, id, &r) })
 }
 
-func (s *Session) refuse(id uint64, code wire.Code) {
-	s.fail(id, code.Err())
-	s.close(code)
+// refuse answers connect with an error, which ends the connection.
+func (s *Session) refuse(id uint64, e *wire.Error) {
+	s.fail(id, e)
+	s.close(e.Code)
 }

@@ -62,7 +62,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		for _, p := range n.b.places {
 			if !p.canceled {
-				t.Errorf("%s outlives the session", p.channel)
+				t.Errorf("%s outlives the session", p.asked.Channel)
 			}
 		}
 		if n.s.inFlight != 0 {

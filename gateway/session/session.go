@@ -6,6 +6,9 @@
 // What a client can make a session hold is bounded: subscriptions by MaxSubscriptions, work under way by MaxInFlight,
 // past which nothing is read from the connection until answers have come.
 //
+// A session with a device is durable: what it is subscribed to, and has acknowledged, is kept by the Broker under
+// (user, device), and the next session of the same device goes on there.
+//
 // The package sees no socket, no hub and no NATS.
 package session
 
@@ -36,17 +39,26 @@ type Broker interface {
 	// Rules returns the rules of a channel's namespace.
 	Rules(channel string) (auth.Rules, error)
 	// Subscribe puts a subscription of c's in place. attached is called before its first message may arrive.
-	Subscribe(c Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(Subscription, error))
+	Subscribe(c Conn, r Request, attached func(wire.SubscribeReply), done func(Subscription, error))
+	// Take makes h the holder of (user, device) under the name of its session, and tells what is known of the device.
+	Take(user, device, session string, h Holder, done func(Device, Record, error))
 	Publish(p Publication, done func(wire.PublishReply, error))
 	// History reads a page for c. What c has asked for when its connection ends need not be answered.
 	History(c Conn, h wire.History, done func(wire.HistoryReply, error))
 }
 
+// Request says what to subscribe to.
+type Request struct {
+	wire.Subscribe
+	Acked bool // what is not acknowledged is sent again
+	Held  bool // nothing is sent before the first Drained
+}
+
 // Subscription is a place at a channel's log.
 type Subscription interface {
-	Position() uint64 // everything up to this sequence was sent
-	Epoch() string
-	Drained() // the connection has room again
+	Ack(epoch string, seq uint64) error // an *wire.Error if it is refused; an empty epoch is the present one
+	Acked() (epoch string, seq uint64)  // also when it was cancelled
+	Drained()                           // the connection has room again
 	Cancel()
 }
 
@@ -64,6 +76,8 @@ type Options struct {
 	Ping             time.Duration // told to clients: how often a silent connection is pinged
 	RetryWindow      time.Duration // told to clients: for how long a publish with an id may be retried
 	MaxMessage       int           // told to clients: bytes of a frame
+	AckWait          time.Duration // told to durable sessions
+	MaxUnacked       int           // told to durable sessions
 	MaxSubscriptions int
 	MaxInFlight      int // commands that wait for their answers
 	Logger           *slog.Logger
@@ -78,6 +92,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	grant    *auth.Grant // nil before connect
+	durable  *durable    // nil: there is no device
 	subs     []*subscription
 	inFlight int
 	warned   bool // that the token has expired
@@ -88,11 +103,11 @@ type Session struct {
 type subscription struct {
 	channel string
 	place   Subscription // nil while it is being put in place
-	acked   uint64
-	epoch   string // of acked
 	qos     wire.QoS
-	ended   bool   // unsubscribed, or the session closed, while it was being put in place
-	leaving func() // answers the unsubscribe that waits for it to be in place; nil: none does
+	from    *Position // of the device's record; nil: it was subscribed to on this connection
+	held    bool      // it is in place, and waits for the device's record to say so
+	ended   bool      // unsubscribed, or the session closed, while it was being put in place
+	leaving func()    // answers the unsubscribe that waits for it to be in place; nil: none does
 }
 
 // New makes the session of a connection that has just been opened.
@@ -112,10 +127,15 @@ func (s *Session) Receive(text bool, payload []byte) {
 		s.conn.Close(wire.UnsupportedData, wire.UnsupportedData.String())
 		return
 	}
+	s.commands(payload, false)
+}
+
+// commands does what a message asks for; held says that it came while the device was being taken.
+func (s *Session) commands(payload []byte, held bool) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
 	r.decoder.Reset(payload)
-	for !s.isOver() {
+	for !s.over(r.decoder.Rest(), held) {
 		err := r.decoder.Next(&r.command)
 		var refused *wire.Error
 		switch {
@@ -182,7 +202,11 @@ func (s *Session) handle(c *wire.Command) {
 
 // allow checks an operation on a channel, at the moment it is asked for.
 func (s *Session) allow(grant *auth.Grant, op auth.Op, channel string) *wire.Error {
-	if err := wire.ValidChannel(channel); err != nil {
+	valid := wire.ValidChannel
+	if op == auth.Subscribe {
+		valid = wire.ValidSubscription
+	}
+	if err := valid(channel); err != nil {
 		return wireError(err)
 	}
 	rules, err := s.opt.Broker.Rules(channel)
@@ -264,18 +288,12 @@ func (s *Session) close(code wire.Code) {
 	s.conn.Close(code, code.String())
 }
 
-func (s *Session) isOver() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ending || s.closed
-}
-
 // Drained is called when the connection has room again for what a subscription could not send.
 func (s *Session) Drained() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, sub := range s.subs {
-		if sub.place != nil {
+		if sub.place != nil && !sub.held {
 			sub.place.Drained()
 		}
 	}
@@ -314,9 +332,16 @@ func (s *Session) Closed() {
 			places = append(places, sub.place)
 		}
 	}
-	s.subs, s.closed = nil, true
+	d := s.durable
+	if d == nil {
+		s.subs = nil // otherwise the record is still to be written
+	}
+	s.closed = true
 	s.mu.Unlock()
 	for _, place := range places {
 		place.Cancel()
+	}
+	if d != nil && d.device != nil {
+		d.device.Release()
 	}
 }

@@ -84,22 +84,51 @@ type scripted struct {
 	head    uint64
 	seen    []Publication
 	asked   []wire.History
+	record  Record
+	device  *device // taken last
 }
 
 // place is a subscription of a scripted Broker.
 type place struct {
+	conn  Conn
+	asked Request
+
 	mu       sync.Mutex
-	channel  string
-	pos      uint64
+	acked    uint64
 	epoch    string
 	drained  int
 	canceled bool
 }
 
-func (p *place) Position() uint64 { p.mu.Lock(); defer p.mu.Unlock(); return p.pos }
-func (p *place) Epoch() string    { p.mu.Lock(); defer p.mu.Unlock(); return p.epoch }
-func (p *place) Drained()         { p.mu.Lock(); defer p.mu.Unlock(); p.drained++ }
-func (p *place) Cancel()          { p.mu.Lock(); defer p.mu.Unlock(); p.canceled = true }
+func (p *place) Ack(epoch string, seq uint64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case epoch != "" && epoch != p.epoch:
+		return wire.WrongEpoch.Err()
+	case seq > 99:
+		return wire.AckAhead.Err()
+	}
+	p.acked = seq
+	return nil
+}
+
+func (p *place) Acked() (string, uint64) { p.mu.Lock(); defer p.mu.Unlock(); return p.epoch, p.acked }
+func (p *place) Cancel()                 { p.mu.Lock(); defer p.mu.Unlock(); p.canceled = true }
+
+func (p *place) Drained() {
+	p.mu.Lock()
+	p.drained++
+	first := p.asked.Held && p.drained == 1 && !p.canceled
+	p.mu.Unlock()
+	if first {
+		p.send()
+	}
+}
+
+func (p *place) send() {
+	p.conn.Send([]byte(`{"message":{"channel":"` + p.asked.Channel + `","seq":8,"prev":7,"data":1}}`))
+}
 
 func (b *scripted) Rules(channel string) (auth.Rules, error) {
 	b.mu.Lock()
@@ -132,18 +161,23 @@ func (b *scripted) release() {
 	}
 }
 
-func (b *scripted) Subscribe(c Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(Subscription, error)) {
+func (b *scripted) Subscribe(c Conn, r Request, attached func(wire.SubscribeReply), done func(Subscription, error)) {
 	b.answer(func() {
 		if b.fails != nil {
 			done(nil, b.fails)
 			return
 		}
-		p := &place{channel: r.Channel, pos: b.head, epoch: b.epoch}
+		p := &place{conn: c, asked: r, acked: b.head, epoch: b.epoch}
+		if r.Resume {
+			p.acked = r.Since
+		}
 		b.mu.Lock()
 		b.places = append(b.places, p)
 		b.mu.Unlock()
 		attached(wire.SubscribeReply{Channel: r.Channel, Epoch: b.epoch, Seq: b.head, QoS: r.QoS})
-		c.Send([]byte(`{"message":{"channel":"` + r.Channel + `","seq":8,"prev":7,"data":1}}`))
+		if !r.Held {
+			p.send()
+		}
 		done(p, nil)
 	})
 }
@@ -175,7 +209,47 @@ func (b *scripted) History(_ Conn, h wire.History, done func(wire.HistoryReply, 
 	})
 }
 
+// device is the record of a scripted Broker's device.
+type device struct {
+	b             *scripted
+	user, id      string
+	session       string
+	holder        Holder
+	changed       int
+	stored, fails int
+	released      bool
+	record        []Position // as it was stored last
+}
+
+func (d *device) Changed() { d.changed++ }
+func (d *device) Release() { d.released = true }
+func (d *device) Store(done func(error)) {
+	d.b.answer(func() {
+		if d.b.fails != nil {
+			d.fails++
+			done(d.b.fails)
+			return
+		}
+		d.stored++
+		d.record = d.holder.Positions()
+		done(nil)
+	})
+}
+
+func (b *scripted) Take(user, id, session string, h Holder, done func(Device, Record, error)) {
+	b.answer(func() {
+		if b.fails != nil {
+			done(nil, Record{}, b.fails)
+			return
+		}
+		b.device = &device{b: b, user: user, id: id, session: session, holder: h}
+		done(b.device, b.record, nil)
+	})
+}
+
 var (
+	_ Device       = (*device)(nil)
+	_ Holder       = (*Session)(nil)
 	_ Conn         = (*peer)(nil)
 	_ Broker       = (*scripted)(nil)
 	_ Subscription = (*place)(nil)
@@ -216,7 +290,7 @@ func newBench(t testing.TB) *bench {
 			}
 			return nil, auth.ErrBadToken
 		},
-		Broker: n.b, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
+		Broker: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
 		Now:     func() time.Time { return n.now },
 		Refused: func(c wire.Code) { n.mu.Lock(); n.refused = append(n.refused, c); n.mu.Unlock() },
 	}
@@ -303,19 +377,25 @@ func TestCommands(t *testing.T) {
 		"subscribe without id": {"alice", nil, []string{sub}, []string{message}, 0},
 		"subscribe twice":      {"alice", nil, []string{sub, `{"id":1,"subscribe":{"channel":"chat.a","qos":0}}`}, []string{`{"id":1,"error":{"code":"already_subscribed",…`}, 0},
 		"bad channel":          {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"chat"}}`}, []string{`{"id":1,"error":{"code":"bad_channel",…`}, 0},
-		"pattern":              {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"chat.*"}}`}, []string{`{"id":1,"error":{"code":"bad_channel",…`}, 0},
-		"nobody may":           {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"closed.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
-		"another's inbox":      {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"user.bob"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
-		"outside the token":    {"narrow", nil, []string{`{"id":1,"subscribe":{"channel":"game.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
-		"rules fail":           {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"unruly.a"}}`}, []string{`{"id":1,"error":{"code":"unknown_namespace",…`}, 0},
-		"subscribe fails":      {"alice", failing(wire.Unavailable.Err()), []string{`{"id":1,"subscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"unavailable",…`}, 0},
-		"fails, and once more": {"alice", failing(wire.Unavailable.Err()), []string{sub, `{"id":1,"subscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"unavailable",…`}, 0},
-		"too many":             {"alice", nil, []string{sub, `{"subscribe":{"channel":"chat.b"}}{"subscribe":{"channel":"chat.c"}}`, `{"id":1,"subscribe":{"channel":"chat.d"}}`}, []string{`{"id":1,"error":{"code":"too_many_subscriptions",…`}, 0},
-		"unsubscribe":          {"alice", nil, []string{sub, `{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, 0},
-		"unsubscribe, no id":   {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`}, nil, 0},
-		"unsubscribe twice":    {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`, `{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"not_subscribed",…`}, 0},
-		"unsubscribe, push":    {"alice", nil, []string{`{"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"error":{"code":"not_subscribed",…`}, 0},
-		"subscribe anew":       {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`, sub}, []string{message}, 0},
+		"pattern": {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"chat.*"}}`}, []string{
+			`{"id":1,"subscribe":{"channel":"chat.*","epoch":"e1","seq":7,"qos":1}}`, `{"message":{"channel":"chat.*",…`,
+		}, 0},
+		"pattern of all namespaces":    {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"*.a"}}`}, []string{`{"id":1,"error":{"code":"bad_channel",…`}, 0},
+		"wider than the token":         {"narrow", nil, []string{`{"id":1,"subscribe":{"channel":"chat.>"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"as wide as the token":         {"narrow", nil, []string{`{"id":1,"subscribe":{"channel":"chat.*"}}`}, []string{`{"id":1,"subscribe":{…`, `{"message":…`}, 0},
+		"another's inbox in a pattern": {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"user.*"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"nobody may":                   {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"closed.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"another's inbox":              {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"user.bob"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"outside the token":            {"narrow", nil, []string{`{"id":1,"subscribe":{"channel":"game.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"rules fail":                   {"alice", nil, []string{`{"id":1,"subscribe":{"channel":"unruly.a"}}`}, []string{`{"id":1,"error":{"code":"unknown_namespace",…`}, 0},
+		"subscribe fails":              {"alice", failing(wire.Unavailable.Err()), []string{`{"id":1,"subscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"unavailable",…`}, 0},
+		"fails, and once more":         {"alice", failing(wire.Unavailable.Err()), []string{sub, `{"id":1,"subscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"unavailable",…`}, 0},
+		"too many":                     {"alice", nil, []string{sub, `{"subscribe":{"channel":"chat.b"}}{"subscribe":{"channel":"chat.c"}}`, `{"id":1,"subscribe":{"channel":"chat.d"}}`}, []string{`{"id":1,"error":{"code":"too_many_subscriptions",…`}, 0},
+		"unsubscribe":                  {"alice", nil, []string{sub, `{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, 0},
+		"unsubscribe, no id":           {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`}, nil, 0},
+		"unsubscribe twice":            {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`, `{"id":1,"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"not_subscribed",…`}, 0},
+		"unsubscribe, push":            {"alice", nil, []string{`{"unsubscribe":{"channel":"chat.a"}}`}, []string{`{"error":{"code":"not_subscribed",…`}, 0},
+		"subscribe anew":               {"alice", nil, []string{sub, `{"unsubscribe":{"channel":"chat.a"}}`, sub}, []string{message}, 0},
 
 		"publish": {"alice", nil, []string{`{"id":1,"publish":{"channel":"chat.a","data":{"a":1}}}`},
 			[]string{`{"id":1,"publish":{"channel":"chat.a","seq":8,"epoch":"e1","duplicate":false,"durability":"memory"}}`}, 0},

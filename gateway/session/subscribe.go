@@ -17,22 +17,67 @@ func (s *Session) subscribe(id uint64, grant *auth.Grant, c wire.Subscribe) {
 		s.fail(id, err)
 		return
 	}
-	s.begin()
-	attached := func(r wire.SubscribeReply) {
-		s.reply(id, func(dst []byte) []byte { return wire.AppendSubscribeReply(dst, id, &r) })
+	s.mu.Lock()
+	device := s.deviceLocked()
+	s.mu.Unlock()
+	switch {
+	case device == nil:
+		s.attach(id, sub, c)
+	case c.QoS == wire.AtMostOnce: // there is no position to store: the record comes first
+		s.store(device, id, func() { s.attach(id, sub, c) })
+	default:
+		s.attachDurable(id, sub, c)
 	}
-	s.opt.Broker.Subscribe(s.conn, c, attached, func(place Subscription, err error) {
+}
+
+// attach puts a subscription in place.
+func (s *Session) attach(id uint64, sub *subscription, c wire.Subscribe) {
+	s.begin()
+	attached := func(r wire.SubscribeReply) { s.subscribed(id, &r) }
+	s.opt.Broker.Subscribe(s.conn, Request{Subscribe: c}, attached, func(place Subscription, err error) {
 		s.end()
 		if err != nil {
-			left := s.remove(sub)
-			s.fail(id, wireError(err))
-			if left != nil {
-				left()
-			}
+			s.unattached(id, sub, err)
 			return
 		}
 		s.settle(sub, place)
 	})
+}
+
+// attachDurable puts a subscription in place, has it stored, answers, and lets its messages come.
+func (s *Session) attachDurable(id uint64, sub *subscription, c wire.Subscribe) {
+	s.begin()
+	var reply wire.SubscribeReply
+	attached := func(r wire.SubscribeReply) { reply = r }
+	s.opt.Broker.Subscribe(s.conn, Request{Subscribe: c, Acked: true, Held: true}, attached, func(place Subscription, err error) {
+		if err != nil {
+			s.end()
+			s.unattached(id, sub, err)
+			return
+		}
+		s.enlist(sub, place, func(err error) {
+			s.end()
+			if err != nil {
+				s.fail(id, wireError(err))
+				return
+			}
+			s.subscribed(id, &reply)
+			s.release(sub)
+		})
+	})
+}
+
+func (s *Session) subscribed(id uint64, r *wire.SubscribeReply) {
+	s.reply(id, func(dst []byte) []byte { return wire.AppendSubscribeReply(dst, id, r) })
+}
+
+// unattached answers for a subscription that could not be put in place.
+func (s *Session) unattached(id uint64, sub *subscription, err error) {
+	left := s.remove(sub)
+	s.fail(id, wireError(err))
+	if left != nil {
+		left()
+	}
 }
 
 // add reserves a subscription's place among the session's.
@@ -46,6 +91,9 @@ func (s *Session) add(sub *subscription) *wire.Error {
 		return wire.TooManySubscriptions.Err()
 	}
 	s.subs = append(s.subs, sub)
+	if d := s.durable; d != nil {
+		d.parked = slices.DeleteFunc(d.parked, func(p Position) bool { return p.Channel == sub.channel })
+	}
 	return nil
 }
 
@@ -53,7 +101,7 @@ func (s *Session) add(sub *subscription) *wire.Error {
 func (s *Session) settle(sub *subscription, place Subscription) {
 	s.mu.Lock()
 	ended, left := sub.ended, sub.leaving
-	sub.place, sub.epoch = place, place.Epoch()
+	sub.place = place
 	s.mu.Unlock()
 	if ended {
 		place.Cancel()

@@ -21,6 +21,9 @@ type Decoder struct{ reader }
 // Reset begins a new frame. The frame must not change until the last command of it has been dealt with.
 func (d *Decoder) Reset(frame []byte) { *d = Decoder{reader{scanner: scanner{buf: frame}}} }
 
+// Rest returns what of the frame Next has not read.
+func (d *Decoder) Rest() []byte { return d.buf[d.pos:] }
+
 // Next reads the next command into c, and overwrites all of it. It returns
 //   - nil, if the command is complete and every field within its grammar;
 //   - an *Error, if this command is refused: its id, where it had one, is in c.ID, and Next goes on with the command behind it;

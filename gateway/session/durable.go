@@ -1,0 +1,292 @@
+package session
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// Position is one subscription of a device.
+type Position struct {
+	Channel string // or a pattern
+	QoS     wire.QoS
+	Epoch   string
+	Seq     uint64 // acknowledged up to here
+}
+
+// Record is what is known of a device.
+type Record struct {
+	Found     bool
+	Positions []Position
+}
+
+// Holder is a session that holds a device. Its methods do not block.
+type Holder interface {
+	Positions() []Position
+	TakenOver() // a newer session has the device
+}
+
+// Device is the record of the device that a session holds. What it stores it takes from Holder.Positions.
+type Device interface {
+	Changed()               // what was acknowledged has moved: written soon
+	Store(done func(error)) // written now; done is called once, from any goroutine, with an *wire.Error if it was not
+	Release()               // the session has ended
+}
+
+// durable is what a session with a device has besides.
+type durable struct {
+	device Device     // nil until it is taken
+	taking bool       // what comes behind connect is held
+	held   [][]byte   // bounded by what the connection had read when it was told to read no more
+	parked []Position // which the token does not allow, or which could not be restored for now: they stay in the record
+}
+
+func (s *Session) deviceLocked() Device {
+	if s.durable == nil {
+		return nil
+	}
+	return s.durable.device
+}
+
+// take makes this session the holder of the device, and restores what that is subscribed to.
+func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
+	s.mu.Lock()
+	s.durable = &durable{taking: true}
+	s.mu.Unlock()
+	s.conn.SetReading(false)
+	s.opt.Broker.Take(grant.User, device, session, s, func(d Device, r Record, err error) {
+		if err != nil {
+			s.refuse(id, wireError(err))
+			return
+		}
+		if !s.hasTaken(d, r.Positions) {
+			d.Release()
+			return
+		}
+		known := s.admit(grant, r.Positions)
+		s.addInbox(grant, func(inbox *subscription, err error) {
+			if err != nil {
+				s.refuse(id, wireError(err))
+				return
+			}
+			told := &wire.Durable{Device: device, Resumed: r.Found, AckWait: s.opt.AckWait.Seconds(), MaxUnacked: s.opt.MaxUnacked}
+			for _, sub := range known {
+				p := sub.from
+				told.Restored = append(told.Restored, wire.Restored{Channel: p.Channel, QoS: p.QoS, Epoch: p.Epoch, Since: p.Seq})
+			}
+			if inbox != nil {
+				epoch, seq := inbox.place.Acked()
+				told.Restored = append(told.Restored, wire.Restored{Channel: inbox.channel, QoS: inbox.qos, Epoch: epoch, Since: seq})
+			}
+			s.mu.Lock()
+			s.grant = grant
+			s.mu.Unlock()
+			s.connected(id, session, grant, told)
+			for _, sub := range known {
+				s.restore(sub)
+			}
+			if inbox != nil {
+				s.release(inbox)
+			}
+			s.goOn()
+		})
+	})
+}
+
+// hasTaken reports false if the connection has ended meanwhile; the record stays as it is.
+func (s *Session) hasTaken(d Device, record []Position) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending || s.closed {
+		s.durable.parked = record
+		return false
+	}
+	s.durable.device = d
+	return true
+}
+
+// admit adds the subscriptions of a record that the token allows.
+func (s *Session) admit(grant *auth.Grant, record []Position) []*subscription {
+	for _, p := range record {
+		sub := &subscription{channel: p.Channel, qos: p.QoS, from: &p}
+		if s.allow(grant, auth.Subscribe, p.Channel) != nil || s.add(sub) != nil {
+			s.park(p)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.subs)
+}
+
+func (s *Session) park(p Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable.parked = append(s.durable.parked, p)
+}
+
+// addInbox subscribes the user's inbox, unless the record has it or the user may not. What follows is held. An error is one that
+// will pass.
+func (s *Session) addInbox(grant *auth.Grant, then func(*subscription, error)) {
+	sub := &subscription{channel: "user." + grant.User, qos: wire.AtLeastOnce}
+	if s.allow(grant, auth.Subscribe, sub.channel) != nil || s.isParked(sub.channel) || s.add(sub) != nil {
+		then(nil, nil)
+		return
+	}
+	r := Request{Subscribe: wire.Subscribe{Channel: sub.channel, QoS: sub.qos}, Acked: true, Held: true}
+	s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
+		if err != nil {
+			s.remove(sub)
+			if wireError(err).Code.Comeback() != wire.Later {
+				err = nil
+			}
+			then(nil, err)
+			return
+		}
+		s.enlist(sub, place, func(err error) {
+			if err != nil {
+				sub = nil
+			}
+			then(sub, err)
+		})
+	})
+}
+
+func (s *Session) isParked(channel string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.durable.parked, func(p Position) bool { return p.Channel == channel })
+}
+
+// enlist stores a subscription that is in place, and held, in the device's record. After done without an error the caller releases it.
+func (s *Session) enlist(sub *subscription, place Subscription, done func(error)) {
+	s.mu.Lock()
+	sub.place, sub.held = place, true
+	ended, device := sub.ended, s.deviceLocked()
+	s.mu.Unlock()
+	if ended {
+		place.Cancel()
+	}
+	device.Store(func(err error) {
+		if err != nil {
+			place.Cancel()
+			if left := s.remove(sub); left != nil {
+				left()
+			}
+		}
+		done(err)
+	})
+}
+
+// release lets the messages of a held subscription come.
+func (s *Session) release(sub *subscription) {
+	s.mu.Lock()
+	sub.held = false
+	left := sub.leaving
+	sub.leaving = nil
+	s.mu.Unlock()
+	if left != nil {
+		left()
+	}
+	sub.place.Drained()
+}
+
+// restore puts a subscription of the record in place again.
+func (s *Session) restore(sub *subscription) {
+	from := *sub.from
+	lossy := from.QoS == wire.AtMostOnce
+	r := Request{Subscribe: wire.Subscribe{Channel: from.Channel, QoS: from.QoS, Since: from.Seq, Resume: !lossy, Epoch: from.Epoch}, Acked: !lossy}
+	s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
+		if err == nil {
+			s.settle(sub, place)
+			return
+		}
+		e := wireError(err)
+		left := s.remove(sub)
+		if e.Code.Comeback() == wire.Later {
+			s.park(from)
+		} else {
+			s.changed()
+		}
+		s.send(func(dst []byte) []byte {
+			return wire.AppendUnsubscribedPush(dst, &wire.Unsubscribed{Channel: from.Channel, Error: *e})
+		})
+		if left != nil {
+			left()
+		}
+	})
+}
+
+func (s *Session) changed() {
+	s.mu.Lock()
+	device := s.deviceLocked()
+	s.mu.Unlock()
+	device.Changed()
+}
+
+// goOn does the commands that were held, and lets new ones come.
+func (s *Session) goOn() {
+	for {
+		s.mu.Lock()
+		d := s.durable
+		if len(d.held) == 0 || s.ending || s.closed {
+			d.taking, d.held = false, nil
+			if s.inFlight < s.opt.MaxInFlight {
+				s.conn.SetReading(true)
+			}
+			s.mu.Unlock()
+			return
+		}
+		next := d.held[0]
+		d.held = d.held[1:]
+		s.mu.Unlock()
+		s.commands(next, true)
+	}
+}
+
+// over reports whether no more commands are to be done. While a device is being taken, what is left is held.
+func (s *Session) over(rest []byte, held bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.durable; d != nil && d.taking && !held {
+		d.held = append(d.held, bytes.Clone(rest))
+		return true
+	}
+	return s.ending || s.closed
+}
+
+// store has the record written before a command is answered.
+func (s *Session) store(device Device, id uint64, done func()) {
+	s.begin()
+	device.Store(func(err error) {
+		s.end()
+		if err != nil {
+			s.fail(id, wireError(err))
+			return
+		}
+		done()
+	})
+}
+
+// Positions implements Holder.
+func (s *Session) Positions() []Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ps []Position
+	for _, sub := range s.subs {
+		switch p := (Position{Channel: sub.channel, QoS: sub.qos}); {
+		case sub.qos == wire.AtMostOnce:
+			ps = append(ps, p)
+		case sub.place != nil:
+			p.Epoch, p.Seq = sub.place.Acked()
+			ps = append(ps, p)
+		case sub.from != nil:
+			ps = append(ps, *sub.from)
+		}
+	}
+	return append(ps, s.durable.parked...)
+}
+
+// TakenOver implements Holder.
+func (s *Session) TakenOver() { s.close(wire.TakenOver) }
