@@ -20,7 +20,7 @@ import (
 // A peer that reads slowly, but reads, is neither stale nor a slow consumer: its pong stands behind what it has yet to read.
 func TestSlowReaderIsKept(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
-		o.PingInterval = 500 * time.Millisecond
+		o.PingInterval, o.StallTimeout = 500*time.Millisecond, 500*time.Millisecond
 		ended := make(chan wire.Code, 1)
 		conns := make(chan *Conn, 1)
 		o.Open = func(c *Conn) Receiver { conns <- c; return &echo{closed: ended} }

@@ -36,6 +36,7 @@ type Conn struct {
 	reading  bool      // input is being handled, and a flush follows
 	refused  bool      // Offer refused: Drained is owed
 	progress bool      // something was written since the last heartbeat
+	stalls   uint8     // heartbeats in a row at which the peer had taken nothing
 	pinged   bool
 	settled  bool // Establish was called
 }
@@ -299,6 +300,12 @@ func (c *Conn) beat() (settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taking := c.state == open && c.link.taking()
+	stalled := c.blocked && !c.progress && !taking
+	if stalled {
+		c.stalls++
+	} else {
+		c.stalls = 0
+	}
 	switch {
 	case c.state == closed:
 		return false
@@ -308,13 +315,14 @@ func (c *Conn) beat() (settled bool) {
 		}
 		c.endLocked()
 		return false
-	case c.blocked && !c.progress && !taking:
-		c.code = wire.SlowConsumer
-		c.endLocked()
-		return false
 	case !c.settled:
 		c.closeLocked(wire.ConnectTimeout, wire.ConnectTimeout.String())
 		return false
+	case stalled && c.stalls >= c.group.opt.stallBeats():
+		c.code = wire.SlowConsumer
+		c.endLocked()
+		return false
+	case stalled: // what would show that it lives waits behind what it does not take
 	case c.heard.Swap(false), c.pause != 0:
 		c.pinged = false
 	case c.pinged && taking:

@@ -59,7 +59,7 @@ func TestSlowSocketIsRefusedThenDrained(t *testing.T) {
 
 func TestPeerThatNeverReadsIsEnded(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
-		o.PingInterval = 100 * time.Millisecond
+		o.PingInterval, o.StallTimeout = 100*time.Millisecond, 100*time.Millisecond
 		s := serve(t, o)
 		_ = dial(t, s.addr)
 		c := <-s.conns

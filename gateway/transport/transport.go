@@ -14,6 +14,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime"
 	"time"
@@ -26,6 +27,7 @@ const (
 	DefaultHandshakeTimeout = 10 * time.Second
 	DefaultHandshakeBytes   = 8 << 10
 	DefaultPingInterval     = 25 * time.Second
+	DefaultStallTimeout     = time.Minute
 	DefaultMaxMessage       = 128 << 10
 	DefaultQueueBytes       = 256 << 10
 )
@@ -51,6 +53,7 @@ type Options struct {
 	HandshakeTimeout time.Duration // from accept until Conn.Establish
 	HandshakeBytes   int           // of the upgrade request
 	PingInterval     time.Duration // a connection that was silent for one is pinged, for two it is closed as stale
+	StallTimeout     time.Duration // a peer that takes nothing of what was sent for so long is ended; counted in whole ping intervals
 	MaxMessage       int           // bytes of a message, fragments joined
 	QueueBytes       int           // bytes that may wait for one socket before Offer refuses
 	MaxConns         int           // sockets in all; 0: what the descriptor limit allows, less a reserve for the process
@@ -90,6 +93,9 @@ func (o Options) withDefaults() Options {
 	if o.PingInterval <= 0 {
 		o.PingInterval = DefaultPingInterval
 	}
+	if o.StallTimeout <= 0 {
+		o.StallTimeout = DefaultStallTimeout
+	}
 	if o.HTTP == nil {
 		o.HTTP = http.NotFoundHandler()
 	}
@@ -97,6 +103,11 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
+}
+
+// stallBeats is how many heartbeats in a row a peer may take nothing.
+func (o *Options) stallBeats() uint8 {
+	return uint8(min((o.StallTimeout+o.PingInterval-1)/o.PingInterval, math.MaxUint8))
 }
 
 // sleep waits unless ctx ends first.
