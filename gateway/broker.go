@@ -10,12 +10,15 @@ import (
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 // broker does what sessions ask for, with the hub and the log.
 type broker struct {
 	log     *streams.Log
 	hub     *hub.Hub
+	devices *devices.Store
+	strict  func(namespace string) bool // whether slow sockets are closed
 	rules   map[string]auth.Rules
 	other   auth.Rules
 	page    int
@@ -33,7 +36,7 @@ const historyReads = 128
 
 func newBroker(g *Gateway) *broker {
 	b := &broker{
-		log: g.log, hub: g.hub, rules: g.opt.Rules, other: g.opt.DefaultRules,
+		log: g.log, hub: g.hub, devices: g.devices, strict: g.opt.closesSlow, rules: g.opt.Rules, other: g.opt.DefaultRules,
 		page: g.opt.Limits.HistoryPage, reading: make(chan struct{}, historyReads),
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
@@ -57,7 +60,22 @@ func (b *broker) Rules(channel string) (auth.Rules, error) {
 	return b.other, nil
 }
 
-func (b *broker) Subscribe(c session.Conn, r wire.Subscribe, attached func(wire.SubscribeReply), done func(session.Subscription, error)) {
+// place is a cursor as a session sees it.
+type place hub.Cursor
+
+func (p *place) cursor() *hub.Cursor               { return (*hub.Cursor)(p) }
+func (p *place) Acked() (epoch string, seq uint64) { return p.cursor().Acked() }
+func (p *place) Drained()                          { p.cursor().Drained() }
+func (p *place) Cancel()                           { p.cursor().Cancel() }
+
+func (p *place) Ack(epoch string, seq uint64) error {
+	if err := p.cursor().Ack(epoch, seq); err != nil {
+		return wireError(err)
+	}
+	return nil
+}
+
+func (b *broker) Subscribe(c session.Conn, r session.Request, attached func(wire.SubscribeReply), done func(session.Subscription, error)) {
 	sink := c.(*client).conn
 	b.log.With(r.Channel, func(s *streams.Stream, err error) {
 		if err != nil {
@@ -66,11 +84,12 @@ func (b *broker) Subscribe(c session.Conn, r wire.Subscribe, attached func(wire.
 		}
 		cursor := b.hub.Subscribe(hub.Request{
 			Channel: r.Channel, Log: s, Sink: sink,
-			Lossy: r.QoS == wire.AtMostOnce, Resume: r.Resume, Since: r.Since, Epoch: r.Epoch,
+			Lossy: r.QoS == wire.AtMostOnce, Strict: b.strict(s.Namespace()), Acked: r.Acked, Held: r.Held,
+			Resume: r.Resume, Since: r.Since, Epoch: r.Epoch,
 		}, func(epoch string, head uint64) {
 			attached(wire.SubscribeReply{Channel: r.Channel, Epoch: epoch, Seq: head, QoS: r.QoS})
 		})
-		done(cursor, nil)
+		done((*place)(cursor), nil)
 	})
 }
 
@@ -108,6 +127,15 @@ var wireErrors = []struct {
 	{context.DeadlineExceeded, wire.Timeout, false},
 	{streams.ErrUnavailable, wire.Unavailable, false},
 	{streams.ErrClosed, wire.Unavailable, false},
+	{hub.ErrAckAhead, wire.AckAhead, false},
+	{hub.ErrAckBehind, wire.AckBehind, false},
+	{hub.ErrWrongEpoch, wire.WrongEpoch, false},
+	{hub.ErrNoAcks, wire.BadRequest, true},
+	{devices.ErrTaken, wire.TakenOver, false},
+	{devices.ErrInvalid, wire.BadRequest, true},
+	{devices.ErrTooLarge, wire.TooManySubscriptions, true},
+	{devices.ErrUnavailable, wire.Unavailable, false},
+	{devices.ErrClosed, wire.Unavailable, false},
 	{context.Canceled, wire.Unavailable, false},
 }
 

@@ -57,6 +57,9 @@ func textFrame(payload []byte) []byte {
 	return append(wsock.AppendHeader(frame, ws.OpText, len(payload)), payload...)
 }
 
+// tooSlow is hub.Options.TooSlow.
+func tooSlow(s hub.Sink) { s.(*transport.Conn).Close(wire.SlowConsumer, wire.SlowConsumer.String()) }
+
 // flush is hub.Options.Flush.
 func flush(sinks []hub.Sink) {
 	conns := connLists.Get().(*[]*transport.Conn)

@@ -29,9 +29,10 @@ func frameOf(encode func(dst []byte) []byte) []byte {
 	return frame
 }
 
-// messageFrame is the frame that carries m to every socket.
-func messageFrame(m *streams.Message) []byte {
+// messageFrame is the frame that carries m to every socket of a subscription.
+func messageFrame(m *streams.Message, prev uint64, pattern string) []byte {
 	w := wireMessage(m)
+	w.Prev, w.Pattern = prev, pattern
 	return frameOf(func(dst []byte) []byte { return wire.AppendMessagePush(dst, &w) })
 }
 

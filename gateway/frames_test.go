@@ -15,7 +15,7 @@ func TestMessageFrameAllocates(t *testing.T) {
 		t.Skip("the race detector makes sync.Pool forget")
 	}
 	m := &streams.Message{Channel: "chat.a", Seq: 5, Prev: 4, Time: 1e18, ID: "m1", From: "alice", Body: []byte(`{"text":"` + strings.Repeat("x", 500) + `"}`)}
-	if n := testing.AllocsPerRun(200, func() { messageFrame(m) }); n > 2 {
+	if n := testing.AllocsPerRun(200, func() { messageFrame(m, 0, "") }); n > 2 {
 		t.Errorf("%v allocations, want 2 at most", n)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 // ErrClosed is what Serve returns once the gateway was drained or closed.
@@ -27,6 +28,7 @@ var ErrClosed = transport.ErrClosed
 type Gateway struct {
 	opt      Options
 	log      *streams.Log
+	devices  *devices.Store
 	hub      *hub.Hub
 	sessions session.Options
 	sockets  *transport.Server
@@ -48,7 +50,10 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{opt: o, draining: make(chan struct{})}
 	g.metrics = newMetrics(g)
-	g.hub = hub.New(hub.Options{Message: messageFrame, Gap: gapFrame, Flush: flush, Logger: o.Logger})
+	g.hub = hub.New(hub.Options{
+		Message: messageFrame, Gap: gapFrame, Flush: flush, TooSlow: tooSlow,
+		AckWait: o.Limits.AckWait, MaxUnacked: o.Limits.Unacked, Logger: o.Logger,
+	})
 	so := o.Streams
 	so.Deliver, so.Reset = g.deliver, g.hub.Reset
 	log, err := streams.Open(ctx, so)
@@ -57,6 +62,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.log = log
+	do := o.Devices
+	do.Connect, do.Synced = so.Connect, log.Synced
+	if g.devices, err = devices.Open(ctx, do); err != nil {
+		g.hub.Close()
+		return nil, errors.Join(err, log.Close())
+	}
 	g.broker = newBroker(g)
 	g.sessions = session.Options{
 		Verify:           o.Verifier.Verify,
@@ -64,6 +75,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Ping:             o.Limits.PingInterval,
 		RetryWindow:      log.RetryWindow(),
 		MaxMessage:       o.Limits.MessageBytes,
+		AckWait:          o.Limits.AckWait,
+		MaxUnacked:       o.Limits.Unacked,
 		MaxSubscriptions: o.Limits.Subscriptions,
 		MaxInFlight:      o.Limits.InFlight,
 		Logger:           o.Logger,
@@ -92,6 +105,7 @@ func (g *Gateway) transportOptions() transport.Options {
 		HandshakeTimeout: l.HandshakeTimeout,
 		HandshakeBytes:   l.HandshakeBytes,
 		PingInterval:     l.PingInterval,
+		StallTimeout:     l.StallTimeout,
 		MaxMessage:       l.MessageBytes,
 		QueueBytes:       l.QueueBytes,
 		MaxConns:         l.Connections,
@@ -164,7 +178,7 @@ func (g *Gateway) closeParts() error {
 	}
 	g.broker.close()
 	g.hub.Close()
-	errs = append(errs, g.log.Close())
+	errs = append(errs, g.devices.Close(), g.log.Close())
 	return errors.Join(errs...)
 }
 

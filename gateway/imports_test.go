@@ -33,7 +33,7 @@ var rules = []rule{
 	{"gateway/session", []string{"gateway/auth", "gateway/wire"}, "a session sees no socket, no hub and no NATS"},
 	{"gateway/client", []string{"gateway/wire"}, "a client carries nothing of a server"},
 	{"gateway/console", nil, "the page is a user of the protocol like any other"},
-	{"gateway", []string{"gateway/auth", "gateway/hub", "gateway/session", "gateway/transport", "gateway/wire", "gateway/wsock", "streams"},
+	{"gateway", []string{"gateway/auth", "gateway/hub", "gateway/session", "gateway/transport", "gateway/wire", "gateway/wsock", "streams", "streams/devices"},
 		"it joins the parts; the page is handed to it"},
 	{"bench/...", []string{"bench/...", "gateway/client", "gateway/poll", "gateway/wire", "gateway/wsock"},
 		"load numbers must cover what users run; framing is shared with the gateway, the rest is not"},

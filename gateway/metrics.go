@@ -8,6 +8,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 func newRegistry() *prometheus.Registry {
@@ -53,6 +54,7 @@ type snapshot struct {
 	sockets transport.Stats
 	hub     hub.Stats
 	log     streams.Stats
+	devices devices.Stats
 	up      bool
 }
 
@@ -87,6 +89,15 @@ var families = []metric{
 	counter("jetwire_caught_up_total", "Times that a subscription joined the live path from behind.", func(s *snapshot) uint64 { return s.hub.CaughtUp }),
 	counter("jetwire_gaps_total", "Gaps told to clients: the log no longer held what a cursor needed.", func(s *snapshot) uint64 { return s.hub.Gaps }),
 	counter("jetwire_holes_total", "Messages that the live path lacked and that were read again.", func(s *snapshot) uint64 { return s.hub.Holes }),
+	counter("jetwire_redeliveries_total", "Times that a durable subscription went back to what was acknowledged.", func(s *snapshot) uint64 { return s.hub.Redelivered }),
+	gauge("jetwire_devices", "Durable sessions connected here.", func(s *snapshot) int { return s.devices.Held }),
+	counter("jetwire_device_takes_total", "Durable sessions begun.", func(s *snapshot) uint64 { return s.devices.Takes }),
+	counter("jetwire_device_reads_total", "Records of devices read.", func(s *snapshot) uint64 { return s.devices.Reads }),
+	counter("jetwire_device_writes_total", "Records of devices written.", func(s *snapshot) uint64 { return s.devices.Writes }),
+	counter("jetwire_device_takeovers_total", "Sessions that lost their device to a newer one.", func(s *snapshot) uint64 { return s.devices.TakenHere + s.devices.TakenOver }),
+	counter("jetwire_device_conflicts_total", "Records that another gateway had written meanwhile.", func(s *snapshot) uint64 { return s.devices.Conflicts }),
+	counter("jetwire_device_failures_total", "Records that could not be read or written.", func(s *snapshot) uint64 { return s.devices.Failures }),
+	counter("jetwire_device_evictions_total", "Devices forgotten because their user had too many.", func(s *snapshot) uint64 { return s.devices.Evicted }),
 	counter("jetwire_feed_messages_total", "Stored messages that the tails brought.", func(s *snapshot) uint64 { return s.log.Delivered }),
 	counter("jetwire_feed_gaps_total", "Gaps that the tails found in what NATS delivered.", func(s *snapshot) uint64 { return s.log.GapsFound }),
 	counter("jetwire_feed_refills_total", "Of these, those refilled.", func(s *snapshot) uint64 { return s.log.GapsRefilled }),
@@ -125,7 +136,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), up: m.g.log.Connected()}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), up: m.g.log.Connected()}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}

@@ -12,8 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 // Defaults of Limits that this package owns; the others are transport's.
@@ -35,6 +37,12 @@ type Options struct {
 	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed.
 	Rules        map[string]auth.Rules
 	DefaultRules auth.Rules
+	// CloseSlow are the namespaces whose subscribers are disconnected when their sockets take no more, instead of catching up
+	// later. CloseSlowDefault says so of those that Rules does not list.
+	CloseSlow        map[string]bool
+	CloseSlowDefault bool
+	// Devices says how durable sessions are kept. Connect and Synced are the Gateway's own.
+	Devices devices.Options
 
 	TLS *tls.Config // nil: plain
 	// Origins are the values of the Origin header from which browsers may connect, such as "https://app.example.com";
@@ -64,6 +72,9 @@ type Limits struct {
 	InFlight           int           // commands of one connection that wait for answers; past it nothing more is read
 	HistoryPage        int           // messages of one page
 	PingInterval       time.Duration // a silent connection is pinged after one and closed after two
+	StallTimeout       time.Duration // a socket that accepts nothing for so long is closed; rounded up to ping intervals
+	AckWait            time.Duration // without an ack for so long, a durable subscription's messages are sent again
+	Unacked            int           // messages of a durable subscription that wait for acks
 }
 
 func (o Options) withDefaults() Options {
@@ -79,13 +90,28 @@ func (o Options) withDefaults() Options {
 	if o.Limits.PingInterval <= 0 {
 		o.Limits.PingInterval = transport.DefaultPingInterval
 	}
+	def(&o.Limits.Unacked, hub.DefaultMaxUnacked)
+	if o.Limits.AckWait <= 0 {
+		o.Limits.AckWait = hub.DefaultAckWait
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Streams.Logger == nil {
 		o.Streams.Logger = o.Logger
 	}
+	if o.Devices.Logger == nil {
+		o.Devices.Logger = o.Logger
+	}
 	return o
+}
+
+// closesSlow reports whether a namespace wants slow sockets closed.
+func (o *Options) closesSlow(namespace string) bool {
+	if strict, listed := o.CloseSlow[namespace]; listed {
+		return strict
+	}
+	return o.CloseSlowDefault
 }
 
 // originAllowed is transport.Options.Origin for a list of origins.

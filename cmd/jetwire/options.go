@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/console"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 // userNamespace is there without being configured: its channels user.<id>… are the users' inboxes.
@@ -50,10 +52,23 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 			InFlight:           cfg.Limits.InFlight,
 			HistoryPage:        cfg.Limits.HistoryPage,
 			PingInterval:       time.Duration(cfg.Limits.PingInterval),
+			StallTimeout:       time.Duration(cfg.Limits.StallTimeout),
+			AckWait:            time.Duration(cfg.Limits.AckWait),
+			Unacked:            cfg.Limits.Unacked,
+		},
+		CloseSlow:        map[string]bool{},
+		CloseSlowDefault: closesSlow(&cfg.Default.Namespace),
+		Devices: devices.Options{
+			Expiry:   time.Duration(cfg.Devices.Expiry),
+			PerUser:  cfg.Limits.DevicesPerUser,
+			Replicas: cmp.Or(cfg.Devices.Replicas, cfg.Default.Replicas),
+			Memory:   cfg.Devices.Storage == "memory",
+			Logger:   log,
 		},
 	}
 	for name, ns := range cfg.Namespaces {
 		o.Rules[name] = rules(&ns, builtinRules(name))
+		o.CloseSlow[name] = closesSlow(&ns)
 	}
 	if _, listed := cfg.Namespaces[userNamespace]; !listed {
 		o.Rules[userNamespace] = auth.UserRules
@@ -67,6 +82,8 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 	}
 	return o, nil
 }
+
+func closesSlow(ns *config.Namespace) bool { return ns.Slow == "disconnect" }
 
 // builtinRules are what stands in for the rules that a listed namespace does not name: were the inboxes' rules lost
 // because somebody sets their retention, everybody could read them.

@@ -108,6 +108,11 @@ func (c *Config) checkLimits() error {
 		{"limits.publish_timeout", int64(l.PublishTimeout), 1e6, false},
 		{"limits.history_page", int64(l.HistoryPage), 1, false},
 		{"limits.unlisted_namespaces", int64(l.UnlistedNamespaces), 1, false},
+		{"limits.stall_timeout", int64(l.StallTimeout), 1e6, false},
+		{"limits.ack_wait", int64(l.AckWait), 1e7, false},
+		{"limits.unacked", int64(l.Unacked), 1, false},
+		{"limits.devices_per_user", int64(l.DevicesPerUser), 1, false},
+		{"devices.expiry", int64(c.Devices.Expiry), 1e9, false},
 		{"memory.index_bytes", int64(c.Memory.IndexBytes), 1 << 16, false},
 		{"memory.ring_bytes", int64(c.Memory.RingBytes), 1 << 10, false},
 		{"drain_timeout", int64(c.DrainTimeout), 1e6, false},
@@ -125,6 +130,17 @@ func (c *Config) checkLimits() error {
 			errs = append(errs, fmt.Errorf("%s: more than 1GiB", f.name))
 		}
 	}
+	if l.Unacked > 1<<16 {
+		errs = append(errs, errors.New("limits.unacked: more than 65536"))
+	}
+	if s := c.Devices.Storage; s != "" && s != "file" && s != "memory" {
+		errs = append(errs, fmt.Errorf("devices.storage: %q is neither file nor memory", s))
+	}
+	if r := c.Devices.Replicas; r < 0 || r > 5 {
+		errs = append(errs, errors.New("devices.replicas: NATS keeps 1 to 5"))
+	} else if r > 1 && c.NATS.URL == "" {
+		errs = append(errs, errors.New("devices.replicas: the embedded NATS server is one; more need a cluster, which nats.url names"))
+	}
 	if l.BodyBytes >= l.MessageBytes {
 		errs = append(errs, errors.New("limits.body_bytes: must be less than limits.message_bytes, which holds the whole command"))
 	}
@@ -138,6 +154,9 @@ func (n *Namespace) check(name string, c *Config) error {
 	}
 	if n.Storage != "" && n.Storage != "file" && n.Storage != "memory" {
 		add("storage", "%q is neither file nor memory", n.Storage)
+	}
+	if n.Slow != "" && n.Slow != "catch-up" && n.Slow != "disconnect" {
+		add("slow", "%q is neither catch-up nor disconnect", n.Slow)
 	}
 	if n.Replicas < 0 || n.Replicas > 5 {
 		add("replicas", "NATS keeps 1 to 5")

@@ -17,8 +17,10 @@ import (
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/devices"
 )
 
 // The defaults that this package owns.
@@ -38,6 +40,7 @@ type Config struct {
 	Origins       []string `yaml:"origins"` // besides the server's own
 	Limits        Limits   `yaml:"limits"`
 	Memory        Memory   `yaml:"memory"`
+	Devices       Devices  `yaml:"devices"`
 
 	Default     DefaultNamespace     `yaml:"default"`
 	Namespaces  map[string]Namespace `yaml:"namespaces"`
@@ -88,6 +91,17 @@ type Limits struct {
 	PublishTimeout        Duration `yaml:"publish_timeout"` // how long the log may take
 	HistoryPage           int      `yaml:"history_page"`    // messages
 	UnlistedNamespaces    int      `yaml:"unlisted_namespaces"`
+	StallTimeout          Duration `yaml:"stall_timeout"` // a socket that accepts nothing for so long is closed
+	AckWait               Duration `yaml:"ack_wait"`      // without an ack for so long a device's messages are sent again
+	Unacked               int      `yaml:"unacked"`       // messages of one subscription of a device that wait for acks
+	DevicesPerUser        int      `yaml:"devices_per_user"`
+}
+
+// Devices says how the records of durable sessions are kept.
+type Devices struct {
+	Expiry   Duration `yaml:"expiry"`             // a device that nobody has used for so long is forgotten
+	Storage  string   `yaml:"storage,omitempty"`  // file (default) or memory
+	Replicas int      `yaml:"replicas,omitempty"` // 0: as the default namespace
 }
 
 // Memory bounds what the log keeps in memory to answer faster.
@@ -107,6 +121,7 @@ type Namespace struct {
 	MaxMessageSize Size      `yaml:"max_message_size,omitempty"` // 0: limits.body_bytes
 	DedupWindow    Duration  `yaml:"dedup_window,omitempty"`
 	Sync           Sync      `yaml:"sync,omitempty"`
+	Slow           string    `yaml:"slow,omitempty"` // catch-up (default) or disconnect: what becomes of a socket that takes no more
 	Subscribe      auth.Rule `yaml:"subscribe,omitempty"`
 	Publish        auth.Rule `yaml:"publish,omitempty"`
 	History        auth.Rule `yaml:"history,omitempty"`
@@ -141,7 +156,12 @@ func Default() Config {
 			PublishTimeout:     Duration(streams.DefaultPublishTimeout),
 			HistoryPage:        gateway.DefaultHistoryPage,
 			UnlistedNamespaces: streams.DefaultMaxUnlisted,
+			StallTimeout:       Duration(transport.DefaultStallTimeout),
+			AckWait:            Duration(hub.DefaultAckWait),
+			Unacked:            hub.DefaultMaxUnacked,
+			DevicesPerUser:     devices.DefaultPerUser,
 		},
+		Devices:      Devices{Expiry: Duration(devices.DefaultExpiry)},
 		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		Sync:         true,
