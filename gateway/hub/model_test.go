@@ -430,7 +430,7 @@ var programs = rapid.Custom(func(t *rapid.T) program {
 })
 
 // checks is how many programs a test run tries, unless -rapid.checks says otherwise.
-const checks = "3000"
+const checks = "1500"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

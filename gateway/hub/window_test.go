@@ -38,6 +38,12 @@ func (a *acked) tail() {
 	synctest.Wait()
 }
 
+func (a *acked) setRoom(n int) {
+	a.sink.mu.Lock()
+	defer a.sink.mu.Unlock()
+	a.sink.room = n
+}
+
 // want checks what came since it was last asked.
 func (a *acked) want(seqs ...uint64) {
 	a.t.Helper()
@@ -112,10 +118,10 @@ func TestOnlySoMuchIsOnItsWay(t *testing.T) {
 func TestLateAck(t *testing.T) {
 	withAcks(t, 3, func(a *acked) {
 		a.want(1, 2, 3)
-		a.sink.room = 0
+		a.setRoom(0)
 		time.Sleep(ackWait + ackWait/rewindEvery) // it went back, but the socket takes nothing
 		a.ack(3, nil)
-		a.sink.room = 9
+		a.setRoom(9)
 		a.c.Drained()
 		a.want()
 		a.ack(2, ErrAckBehind)
