@@ -38,8 +38,8 @@ func clientFlags(more ...cli.Flag) []cli.Flag {
 	return append(append(more, common...), settingFlags(dataSettings)...)
 }
 
-// dial connects as the flags say. The first attempt must succeed; afterwards the client comes back by itself.
-func (p *program) dial(c *cli.Context) (*client.Client, error) {
+// dial connects as the flags say, as a device if one is named. The first attempt must succeed; afterwards the client comes back by itself.
+func (p *program) dial(c *cli.Context, device string) (*client.Client, error) {
 	timeout := c.Duration("timeout")
 	if timeout <= 0 {
 		return nil, usagef("--timeout must be positive")
@@ -53,7 +53,7 @@ func (p *program) dial(c *cli.Context) (*client.Client, error) {
 	var cl atomic.Pointer[client.Client]
 	var lost atomic.Bool
 	conn, err := client.Dial(ctx, client.Options{
-		URL: c.String("url"), Token: token, Name: "jetwire-cli/" + version(), FailFast: true,
+		URL: c.String("url"), Token: token, Name: "jetwire-cli/" + version(), FailFast: true, Device: device,
 		ConnectTimeout: timeout, ReplyTimeout: timeout,
 		OnState: func(s client.State) {
 			switch {

@@ -47,7 +47,7 @@ func (p *program) history(c *cli.Context) error {
 		return err
 	}
 	h.Channel = args[0]
-	cl, err := p.dial(c)
+	cl, err := p.dial(c, "")
 	if err != nil {
 		return err
 	}

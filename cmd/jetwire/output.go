@@ -21,6 +21,8 @@ type printer struct {
 	w    *bufio.Writer
 	enc  *json.Encoder // nil: for people
 	note func(format string, args ...any)
+
+	channels bool // people are told each message's channel
 }
 
 func (p *program) printer(c *cli.Context) *printer {
@@ -32,9 +34,10 @@ func (p *program) printer(c *cli.Context) *printer {
 	return pr
 }
 
-// messageLine is a message as one line of JSON. Every key is always there, but for encoding.
+// messageLine is a message as one line of JSON. Every key is always there, but for pattern and encoding.
 type messageLine struct {
 	Channel  string          `json:"channel"`
+	Pattern  string          `json:"pattern,omitempty"` // of the subscription that brought it, if that is no channel
 	Seq      uint64          `json:"seq"`
 	Prev     uint64          `json:"prev"`
 	ID       string          `json:"id"`
@@ -47,7 +50,7 @@ type messageLine struct {
 func (p *printer) message(m *client.Message) error {
 	e := wire.EncodingOf(m.Body)
 	if p.enc != nil {
-		return p.enc.Encode(messageLine{m.Channel, m.Seq, m.Prev, m.ID, m.Time, m.From, wire.AppendData(nil, m.Body, e), encodingName(e)})
+		return p.enc.Encode(messageLine{m.Channel, m.Pattern, m.Seq, m.Prev, m.ID, m.Time, m.From, wire.AppendData(nil, m.Body, e), encodingName(e)})
 	}
 	body := string(m.Body)
 	if e == wire.Base64 {
@@ -60,6 +63,9 @@ func (p *printer) message(m *client.Message) error {
 	from := m.From
 	if from == "" {
 		from = "-"
+	}
+	if p.channels {
+		from = m.Channel + "  " + from
 	}
 	_, err := fmt.Fprintf(p.w, "%-6s %s  %s  %s\n", seq, clock(m.Time), visible(from), visible(body))
 	return err

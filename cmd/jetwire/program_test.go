@@ -212,7 +212,10 @@ func TestUsageErrors(t *testing.T) {
 		{"token --user alice --subscribe a..b", "pattern"},
 		{"token --user a.b --subscribe user.{user}", "{user}"},
 		{"sub", "CHANNEL is missing"},
-		{"sub a.b c.d", "unexpected argument"},
+		{"sub a.b c.d --since 3", "one CHANNEL"},
+		{"sub --device x --since 3", "one CHANNEL"},
+		{"sub a.b *.c", "namespace"},
+		{"sub a.b --device é", "--device"},
 		{"sub a.b --qos 3", "--qos"},
 		{"sub a.b --qos x", "qos"},
 		{"sub a.b --count -1", "negative"},
@@ -292,7 +295,7 @@ func TestExitCodes(t *testing.T) {
 func TestPrinter(t *testing.T) {
 	stored := &client.Message{Channel: "chat.lobby", Seq: 7, Prev: 5, ID: "m1", Time: time.Now().UnixMilli(), From: "alice", Body: []byte("{\"hi\":\n 1, \"<\":12345678901234567890}")}
 	live := &client.Message{Channel: "chat.lobby", Body: []byte("a\x1b[2Jb\u202e")}
-	binary := &client.Message{Channel: "chat.lobby", Seq: 8, Body: []byte{0xff, 0}}
+	binary := &client.Message{Channel: "chat.lobby", Pattern: "chat.*", Seq: 8, Body: []byte{0xff, 0}}
 	print := func(terminal bool) string {
 		var out bytes.Buffer
 		p := &program{out: &out, outTerminal: terminal, err: &bytes.Buffer{}}
@@ -312,7 +315,7 @@ func TestPrinter(t *testing.T) {
 	}
 	want := `{"channel":"chat.lobby","seq":7,"prev":5,"id":"m1","time":` + fmt.Sprint(stored.Time) + `,"from":"alice","data":{"hi":1,"<":12345678901234567890}}
 {"channel":"chat.lobby","seq":0,"prev":0,"id":"","time":0,"from":"","data":"a\u001b[2Jb` + "\u202e" + `","encoding":"text"}
-{"channel":"chat.lobby","seq":8,"prev":0,"id":"","time":0,"from":"","data":"/wA=","encoding":"base64"}
+{"channel":"chat.lobby","pattern":"chat.*","seq":8,"prev":0,"id":"","time":0,"from":"","data":"/wA=","encoding":"base64"}
 {"gap":{"channel":"chat.lobby","epoch":"e","from":1,"to":4,"reason":"retention"}}
 {"channel":"chat.lobby","seq":9,"epoch":"e","duplicate":false,"durability":"file"}
 {"channel":"chat.lobby","seq":0,"epoch":"","duplicate":false,"durability":"none"}

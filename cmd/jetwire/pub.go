@@ -46,7 +46,7 @@ func (p *program) pub(c *cli.Context) error {
 	if args[1] == "-" && o.ID != "" {
 		return usagef("--id names one message; standard input may hold more")
 	}
-	cl, err := p.dial(c)
+	cl, err := p.dial(c, "")
 	if err != nil {
 		return err
 	}

@@ -306,8 +306,10 @@ func (c *Client) unsubscribeLocked(channel string) *request {
 
 // forgetLocked sends an unsubscribe whose answer matters to nobody; keep: on a later connection if there is none. The caller must hold Client.mu.
 func (s *Subscription) forgetLocked(keep bool) {
-	if r := s.c.unsubscribeLocked(s.channel); keep && r != nil && r.stage != inFlight {
-		return // one is enough
+	if keep {
+		if r := s.c.unsubscribeLocked(s.channel); r != nil && r.stage != inFlight {
+			return // one is enough
+		}
 	}
 	r := &request{op: wire.OpUnsubscribe, channel: s.channel, keep: keep, retry: keep, done: func(*wire.Incoming, error) {}}
 	_ = s.c.submitLocked(r, s.encodeUnsubscribe)
