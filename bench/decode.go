@@ -59,7 +59,9 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 		}
 		return c.joinedOne(now)
 	case wire.KindPublish:
-		sink.answer(c, &answer{id: in.ID, seq: in.Publish.Seq, duplicate: in.Publish.Duplicate}, now)
+		a := answer{id: in.ID, seq: in.Publish.Seq, duplicate: in.Publish.Duplicate}
+		copy(a.class[:], in.Publish.Durability)
+		sink.answer(c, &a, now)
 	case wire.KindMessage:
 		m := push{
 			channel: []byte(in.Message.Channel), stored: in.Message.Seq != 0, seq: in.Message.Seq, prev: in.Message.Prev,

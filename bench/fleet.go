@@ -224,7 +224,7 @@ func (f *fleet) err() error {
 func (f *fleet) noteDisconnects(r *Report) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.Disconnects = f.lostConn
+	r.Disconnects += f.lostConn
 	for why, n := range f.reasons {
 		r.note("%d connections ended: %s", n, why)
 	}

@@ -50,6 +50,7 @@ type postCounts struct {
 	reordered  uint64
 	errors     uint64
 	first      string // error
+	class      class  // of the last answer
 }
 
 var _ sink = (*posts)(nil)
@@ -61,6 +62,7 @@ func (s *posts) gap(*conn) {}
 func (s *posts) answer(c *conn, a *answer, now int64) {
 	p := c.post
 	s.total.acked++
+	s.total.class = a.class
 	p.inFlight--
 	p.free++
 	if a.duplicate {

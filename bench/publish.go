@@ -23,7 +23,9 @@ type Publish struct {
 	Conns  int // DefaultPublishConns
 	Depth  int // messages in flight on each socket; DefaultPublishDepth
 	QoS    wire.QoS
-	Rounds int // of both, each Duration/Rounds long; DefaultRounds
+	Rounds int // of all that take turns, each Duration/Rounds long; DefaultRounds
+
+	Namespaces []string // that take turns with the load's own, each with sockets of its own: say, with other durability classes
 
 	// Raw publishes to a JetStream of its own for d after a warm-up, and returns how many messages a second it had
 	// acknowledged: RawPublisher.Publish. nil: no comparison.
@@ -44,30 +46,69 @@ func (o Publish) Run(ctx context.Context) (r *Report, err error) {
 	}
 	r = newReport("publish", &l)
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Conns, o.Conns, o.Conns, int(o.QoS)
-	f := newFleet(&l, o.QoS)
-	if err := f.reserve(o.Conns); err != nil {
-		return nil, err
-	}
+	var all []*turns
 	defer func() {
-		if e := f.close(); err == nil {
-			err = e
+		for _, t := range all {
+			if e := t.fleet.close(); err == nil {
+				err = e
+			}
 		}
 	}()
-	t := &turns{o: &o, load: &l, fleet: f, run: new(postRun), nonce: strconv.FormatInt(time.Now().UnixNano(), 36)}
-	if err := f.open(t.newSink); err != nil {
-		return nil, err
-	}
-	if err := t.join(ctx, r); err != nil {
-		return nil, err
-	}
-	for i := range o.Rounds {
-		if err := t.round(ctx, i); err != nil {
+	for _, namespace := range append([]string{l.Namespace}, o.Namespaces...) {
+		l := l
+		l.Namespace = namespace
+		t := &turns{o: &o, load: &l, fleet: newFleet(&l, o.QoS), run: new(postRun), nonce: strconv.FormatInt(time.Now().UnixNano(), 36)}
+		if err := t.fleet.reserve(o.Conns * (1 + len(o.Namespaces))); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+		memory := r
+		if len(all) > 1 {
+			memory = new(Report) // the report's is the load's namespace's
+		}
+		if err := t.open(ctx, memory); err != nil {
 			return nil, err
 		}
 	}
-	t.report(r)
+	for i := range o.Rounds {
+		if err := o.round(ctx, i, all); err != nil {
+			return nil, err
+		}
+	}
+	all[0].report(r)
+	for _, t := range all {
+		r.Classes = append(r.Classes, t.class())
+		t.judge(r)
+	}
 	r.judgeClient()
 	return r, nil
+}
+
+// round publishes through the gateway, in each namespace, and then raw.
+func (o *Publish) round(ctx context.Context, i int, all []*turns) error {
+	d := o.withDefaults().Duration / time.Duration(o.Rounds)
+	for _, t := range all {
+		t.load.Progress(fmt.Sprintf("round %d of %d: %d sockets for %v in %s", i+1, o.Rounds, o.Conns, d, t.load.Namespace))
+		rate, err := t.gateway(ctx, d)
+		if err != nil {
+			return err
+		}
+		t.rounds = append(t.rounds, Round{Gateway: Figure(rate), Raw: unknown, Ratio: unknown})
+	}
+	if o.Raw == nil {
+		return nil
+	}
+	l := all[0].load
+	l.Progress(fmt.Sprintf("round %d of %d: raw JetStream for %v", i+1, o.Rounds, d))
+	raw, err := o.Raw(ctx, o.Conns, l.Payload, l.Warmup, d)
+	if err != nil {
+		return fmt.Errorf("raw publisher: %w", err)
+	}
+	for _, t := range all {
+		x := &t.rounds[i]
+		x.Raw, x.Ratio = Figure(raw), x.Gateway/Figure(raw)
+	}
+	return nil
 }
 
 // turns is a run of Publish.
@@ -93,6 +134,13 @@ func (t *turns) newSink() sink {
 	return &posts{load: t.load, qos: t.o.QoS, nonce: t.nonce, run: t.run, hist: newHistogram()}
 }
 
+func (t *turns) open(ctx context.Context, r *Report) error {
+	if err := t.fleet.open(t.newSink); err != nil {
+		return err
+	}
+	return t.join(ctx, r)
+}
+
 func (t *turns) join(ctx context.Context, r *Report) error {
 	for _, ch := range makeChannels(t.load.Namespace, "publish", t.o.Conns) {
 		t.conns = append(t.conns, &conn{post: &post{channel: ch}})
@@ -105,27 +153,6 @@ func (t *turns) join(ctx context.Context, r *Report) error {
 	r.ServerRSS = (after.rss - before.rss).per(float64(t.o.Conns))
 	r.ServerHeap = (after.heap - before.heap).per(float64(t.o.Conns))
 	r.CPUConnect = between(before, after).per(1e3 * float64(t.o.Conns))
-	return nil
-}
-
-// round publishes through the gateway, and then raw.
-func (t *turns) round(ctx context.Context, i int) error {
-	d := t.load.Duration / time.Duration(t.o.Rounds)
-	t.load.Progress(fmt.Sprintf("round %d of %d: %d sockets for %v", i+1, t.o.Rounds, t.o.Conns, d))
-	rate, err := t.gateway(ctx, d)
-	if err != nil {
-		return err
-	}
-	round := Round{Gateway: Figure(rate), Raw: unknown, Ratio: unknown}
-	if t.o.Raw != nil {
-		t.load.Progress(fmt.Sprintf("round %d of %d: raw JetStream for %v", i+1, t.o.Rounds, d))
-		raw, err := t.o.Raw(ctx, t.o.Conns, t.load.Payload, t.load.Warmup, d)
-		if err != nil {
-			return fmt.Errorf("raw publisher: %w", err)
-		}
-		round.Raw, round.Ratio = Figure(raw), Figure(rate/raw)
-	}
-	t.rounds = append(t.rounds, round)
 	return nil
 }
 
@@ -242,11 +269,46 @@ func (t *turns) drain(ctx context.Context) error {
 }
 
 func (t *turns) report(r *Report) {
+	own, raw := t.class(), Figure(0)
+	for _, x := range own.Rounds {
+		raw += x.Raw
+	}
+	r.Rounds, r.Published, r.Raw, r.Ratio = own.Rounds, own.Published, raw.per(float64(len(own.Rounds))), own.Ratio
+	r.Latency, r.LatencyOf = own.Latency, "publishing until acknowledged"
+	r.Measured = Figure(t.seconds)
+	r.CPUPublish = own.CPUPublish
+	r.ServerCores = t.cpu.per(1e9 * t.seconds)
+	r.ClientCores = Figure(t.client.Seconds() / t.seconds)
+	r.OtherCores = others(t.machine, t.cpu, t.client).per(1e9 * t.seconds)
+	r.ClientBusy = Figure(float64(t.busy) / 1e9 / t.seconds)
+}
+
+// class reports one namespace.
+func (t *turns) class() Class {
+	c := Class{Namespace: t.load.Namespace, Rounds: t.rounds}
 	hist, gateway, raw := newHistogram(), Figure(0), Figure(0)
 	for _, l := range t.fleet.loops {
 		l.mu.Lock()
 		s := l.sink.(*posts)
 		hist.merge(s.hist)
+		if s.total.acked > 0 {
+			c.Class = s.total.class.String()
+		}
+		l.mu.Unlock()
+	}
+	for _, x := range t.rounds {
+		gateway, raw = gateway+x.Gateway, raw+x.Raw
+	}
+	c.Published, c.Ratio, c.Latency = gateway.per(float64(len(t.rounds))), gateway/raw, hist.latency()
+	c.CPUPublish = t.cpu.per(1e3 * float64(t.acked))
+	return c
+}
+
+// judge counts what went wrong.
+func (t *turns) judge(r *Report) {
+	for _, l := range t.fleet.loops {
+		l.mu.Lock()
+		s := l.sink.(*posts)
 		r.Sent += s.sent
 		r.Duplicated += s.total.duplicated
 		r.Reordered += s.total.reordered
@@ -258,17 +320,5 @@ func (t *turns) report(r *Report) {
 		l.mu.Unlock()
 	}
 	r.Lost = r.Unanswered
-	for _, x := range t.rounds {
-		gateway, raw = gateway+x.Gateway, raw+x.Raw
-	}
-	n := float64(len(t.rounds))
-	r.Rounds, r.Published, r.Raw, r.Ratio = t.rounds, gateway.per(n), raw.per(n), gateway/raw
-	r.Latency, r.LatencyOf = hist.latency(), "publishing until acknowledged"
-	r.Measured = Figure(t.seconds)
-	r.CPUPublish = t.cpu.per(1e3 * float64(t.acked))
-	r.ServerCores = t.cpu.per(1e9 * t.seconds)
-	r.ClientCores = Figure(t.client.Seconds() / t.seconds)
-	r.OtherCores = others(t.machine, t.cpu, t.client).per(1e9 * t.seconds)
-	r.ClientBusy = Figure(float64(t.busy) / 1e9 / t.seconds)
 	t.fleet.noteDisconnects(r)
 }

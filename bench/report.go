@@ -93,9 +93,11 @@ type Report struct {
 	Notes         []string `json:"notes,omitempty"`
 
 	Steps  []Step  `json:"steps,omitempty"`  // of idle
-	Rounds []Round `json:"rounds,omitempty"` // of publish
-	Raw    Figure  `json:"raw_published_per_second"`
-	Ratio  Figure  `json:"ratio_to_raw"`
+	Rounds []Round `json:"rounds,omitempty"` // of publish, in the load's namespace
+
+	Classes []Class `json:"classes,omitempty"` // of publish: the load's namespace, and those that took turns with it
+	Raw     Figure  `json:"raw_published_per_second"`
+	Ratio   Figure  `json:"ratio_to_raw"`
 
 	Stalled *Stalled `json:"slow_readers,omitempty"`
 	Cursors *Cursors `json:"durable,omitempty"`
@@ -145,6 +147,17 @@ type Stretch struct {
 	RSSGrowth   Figure  `json:"server_rss_growth_bytes"`
 	HeapGrowth  Figure  `json:"server_heap_growth_bytes"`
 	TCPGrowth   Figure  `json:"tcp_growth_bytes"` // of the kernel's buffers for all sockets of the machine, either end's
+}
+
+// Class is what publish measured in one namespace.
+type Class struct {
+	Class      string  `json:"class"` // durability, as the answers named it
+	Namespace  string  `json:"namespace"`
+	Published  Figure  `json:"published_per_second"`
+	Ratio      Figure  `json:"ratio_to_raw"`
+	CPUPublish Figure  `json:"server_cpu_us_per_publish"`
+	Latency    Latency `json:"latency_us"`
+	Rounds     []Round `json:"rounds"`
 }
 
 // Machine is where it was measured.

@@ -55,7 +55,7 @@ func TestScanAnswer(t *testing.T) {
 	} {
 		var a answer
 		rest, ok := scanAnswer(wire.AppendPublishReply(nil, 5000, &r), &a)
-		if want := (answer{5000, r.Seq, r.Duplicate}); !ok || len(rest) != 0 || a != want {
+		if want := (answer{id: 5000, seq: r.Seq, duplicate: r.Duplicate, class: a.class}); !ok || len(rest) != 0 || a != want || a.class.String() != r.Durability {
 			t.Errorf("got %+v, %v, want %+v", a, ok, want)
 		}
 	}

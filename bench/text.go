@@ -131,6 +131,10 @@ func (t *textReport) publish(r *Report) {
 		t.line(fmt.Sprintf("round %d", i+1), "%s/s, raw %s/s, ratio %s", x.Gateway.text(0), x.Raw.text(0), x.Ratio.text(2))
 	}
 	t.line("latency", "%s", r.Latency.text())
+	for _, c := range r.Classes {
+		t.line(c.Class, "%s/s in %s, ratio to raw %s, %s µs of server CPU each; %s",
+			c.Published.text(0), c.Namespace, c.Ratio.text(2), c.CPUPublish.text(2), c.Latency.text())
+	}
 }
 
 func (t *textReport) rest(r *Report) {

@@ -112,6 +112,23 @@ func TestPublishAgainstARealServer(t *testing.T) {
 	if len(r.Rounds) != 2 || r.Published < 100 || r.Raw < 100 || !(r.Ratio > 0) {
 		t.Errorf("%+v", r)
 	}
+	if len(r.Classes) != 2 || r.Classes[0].Class != "file+sync" || r.Classes[0].Published != r.Published || r.Classes[1].Class != "file" {
+		t.Errorf("%+v", r.Classes)
+	}
+	r = measured(t, "publish", "--conns", "5", "--depth", "4", "--rounds", "1", "--no-raw", "--classes", "memory,file+sync,file")
+	for i, want := range []string{"file+sync", "memory", "file+sync", "file"} {
+		if c := r.Classes[i]; c.Class != want || !(c.Published > 10) || !(c.CPUPublish > 0) || c.Latency.Count == 0 || len(c.Rounds) != 1 {
+			t.Errorf("%s: %+v", want, c)
+		}
+	}
+}
+
+func TestClassesThatCannotBe(t *testing.T) {
+	for _, args := range [][]string{{"--classes", "paper"}, {"--classes", "file", "--server-arg=--config=x"}} {
+		if _, log, err := jetbench(t, append([]string{"publish", "--no-raw"}, args...)...); !errors.Is(err, errUsage) {
+			t.Errorf("%v: %v\n%s", args, err, log)
+		}
+	}
 }
 
 func TestSlowReadersAgainstARealServer(t *testing.T) {

@@ -2,6 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -10,16 +17,74 @@ import (
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
+// classes are the durability classes that a server of jetbench's own can have, with the policies of their namespaces.
+var classes = map[string]string{"memory": "storage: memory", "file": "sync: false", "file+sync": "sync: true"}
+
+const (
+	classesFlag    = "classes"
+	noClasses      = "none"
+	defaultClasses = "file"
+)
+
+var errConfigTwice = errors.New("--classes needs a configuration of its own: leave --config out of --server-arg, or say --classes none")
+
+// classList returns what --classes names; nil where the command has no such flag.
+func classList(c *cli.Context) ([]string, error) {
+	text := c.String(classesFlag)
+	configured := slices.ContainsFunc(c.StringSlice("server-arg"), func(s string) bool { return strings.HasPrefix(s, "--config") })
+	if text == "" || text == noClasses || !c.IsSet(classesFlag) && (configured || c.String("url") != "") {
+		return nil, nil
+	}
+	if configured {
+		return nil, fmt.Errorf("%w: %w", errUsage, errConfigTwice)
+	}
+	list := strings.Split(text, ",")
+	for _, name := range list {
+		if _, ok := classes[name]; !ok && c.String("url") == "" {
+			return nil, fmt.Errorf("%w: --classes %q: it is none of %s", errUsage, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
+		}
+	}
+	return list, nil
+}
+
+// classNamespace is where a server of jetbench's own has a class.
+func classNamespace(class string) string { return "bench-" + strings.ReplaceAll(class, "+", "-") }
+
+// classArgs writes a configuration with the classes' namespaces, and returns the server's arguments for it.
+func classArgs(dir string, list []string) ([]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	text := "namespaces:\n"
+	for _, class := range list {
+		text += fmt.Sprintf("  %s: {%s}\n", classNamespace(class), classes[class])
+	}
+	path := filepath.Join(dir, "jetwire.yaml")
+	return []string{"--config", path}, os.WriteFile(path, []byte(text), 0o600)
+}
+
 func (p *program) publish() *cli.Command {
 	flags := []cli.Flag{
 		&cli.IntFlag{Name: "conns", Usage: "sockets", Value: bench.DefaultPublishConns},
 		&cli.IntFlag{Name: "depth", Usage: "`MESSAGES` in flight on each", Value: bench.DefaultPublishDepth},
 		&cli.IntFlag{Name: "rounds", Usage: "turns of the gateway and of the raw publisher", Value: bench.DefaultRounds},
+		&cli.StringFlag{Name: classesFlag, Usage: "durability `CLASSES` that take turns with the server's default, with commas: " + strings.Join(slices.Sorted(maps.Keys(classes)), ", ") +
+			"; of a running server, NAMESPACES that have them; none for none", Value: defaultClasses},
 		&cli.BoolFlag{Name: "no-raw", Usage: "do not compare with a raw JetStream publisher"},
 	}
 	return p.command("publish", "sockets that publish, against a raw JetStream publisher", flags, func(c *cli.Context) error {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (r *bench.Report, err error) {
 			o := bench.Publish{Load: l, Conns: c.Int("conns"), Depth: c.Int("depth"), Rounds: c.Int("rounds"), QoS: q}
+			list, err := classList(c)
+			if err != nil {
+				return nil, err
+			}
+			for _, class := range list {
+				if c.String("url") == "" {
+					class = classNamespace(class)
+				}
+				o.Namespaces = append(o.Namespaces, class)
+			}
 			if c.Bool("no-raw") {
 				return o.Run(ctx)
 			}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,7 +114,15 @@ func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err err
 	if c.Bool("server-log") {
 		s.log = p.log
 	}
-	s.args = append([]string{"serve", "--listen", "127.0.0.1:0", "--data", s.data}, c.StringSlice("server-arg")...)
+	list, err := classList(c)
+	if err != nil {
+		return err
+	}
+	config, err := classArgs(s.scratch, list)
+	if err != nil {
+		return err
+	}
+	s.args = slices.Concat([]string{"serve", "--listen", "127.0.0.1:0", "--data", s.data}, config, c.StringSlice("server-arg"))
 	if err := s.run(ctx); err != nil {
 		return err
 	}
