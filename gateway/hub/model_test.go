@@ -122,6 +122,8 @@ func (w *world) do(s step) {
 		w.subscribe(w.sinks[s.B%sockets], names[s.A%len(names)], s.B/sockets, s.Do)
 	case "cancel":
 		w.cancel(w.sinks[s.B%sockets], names[s.A%len(names)])
+	case "restore": // with A even before the old connection has ended: a takeover
+		w.restore(w.sinks[s.B%sockets], w.sinks[s.B/sockets%sockets], names[s.A%len(names)], s.A/len(names) == 0)
 	case "ack":
 		w.ack(w.sinks[s.B%sockets], names[s.A%len(names)], s.B/sockets)
 	case "drain":
@@ -253,6 +255,35 @@ func (w *world) ack(s *modelSink, channel string, how int) {
 	}
 	if err := o.ack(&s.mu, epoch, seq); err != nil {
 		w.violation("%w", err)
+	}
+}
+
+// restore goes on, on another socket or the same one, where a subscription was acknowledged, as a durable session does: what came
+// before the new connection's position, the old one has acknowledged.
+func (w *world) restore(old, s *modelSink, channel string, takeover bool) {
+	old.mu.Lock()
+	was := old.subs[channel]
+	old.mu.Unlock()
+	s.mu.Lock()
+	busy := s.subs[channel] != nil && s != old
+	s.mu.Unlock()
+	if was == nil || !was.acks || busy {
+		return
+	}
+	takeover = takeover && s != old
+	if !takeover {
+		w.cancel(old, channel)
+	}
+	l := w.log(channel)
+	o := &oracle{channel: channel, log: l, acks: true, early: true}
+	o.epoch, o.acked = was.cursor.Acked()
+	o.pos, o.top = o.acked, o.acked
+	s.mu.Lock()
+	s.subs[channel] = o
+	s.mu.Unlock()
+	o.cursor = w.hub.Subscribe(Request{Channel: channel, Log: l, Sink: s, Acked: true, Resume: true, Since: o.acked, Epoch: o.epoch}, func(string, uint64) { o.attachs++ })
+	if takeover {
+		w.cancel(old, channel)
 	}
 }
 
@@ -414,7 +445,7 @@ func (p program) run(t *testing.T) (err error) {
 }
 
 var stepKinds = []string{
-	"store", "store", "tail", "tail", "hole", "deliver", "deliver", "deliver", "live", "subscribe", "subscribe", "subscribe", "acked", "acked", "held", "ack", "ack", "cancel", "drain", "drain",
+	"store", "store", "tail", "tail", "hole", "deliver", "deliver", "deliver", "live", "subscribe", "subscribe", "subscribe", "acked", "acked", "held", "ack", "ack", "restore", "cancel", "drain", "drain",
 	"room", "trim", "remove", "anew", "reset", "fail", "sleep", "sleep", "sleep",
 }
 

@@ -102,6 +102,8 @@ func TestProgressHoldsOffRedelivery(t *testing.T) {
 func TestOnlySoMuchIsOnItsWay(t *testing.T) {
 	withAcks(t, 9, func(a *acked) {
 		a.want(1, 2, 3, 4)
+		time.Sleep(ackWait + ackWait/rewindEvery)
+		a.want(1, 2, 3, 4)
 		a.ack(1, nil)
 		a.want(5)
 		a.ack(5, nil)
