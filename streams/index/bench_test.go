@@ -143,3 +143,26 @@ func BenchmarkPrepend(b *testing.B) {
 		b.ReportMetric(float64(bytes)/total, "bytes/entry")
 	}
 }
+
+// BenchmarkMatch plans 16,384 messages of all channels, and of one in 10,000, of which there are fewer.
+func BenchmarkMatch(b *testing.B) {
+	for _, channels := range []int{100_000, 1_000_000} {
+		x := filled(names(channels), 10)
+		for _, c := range []struct {
+			name  string
+			match func([]byte) bool
+		}{
+			{"all", func(name []byte) bool { return string(name[:5]) == "chat." }},
+			{"few", func(name []byte) bool { return string(name[max(0, len(name)-4):]) == "0077" }},
+		} {
+			b.Run(fmt.Sprintf("channels=%d,%s", channels, c.name), func(b *testing.B) {
+				for b.Loop() {
+					if m, ok := x.Match(c.match, 0, uint64(10*channels), 16<<10); !ok || len(m.Found) == 0 {
+						b.Fatal(len(m.Found))
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(channels), "ns/channel")
+			})
+		}
+	}
+}
