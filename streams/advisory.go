@@ -60,6 +60,7 @@ func (l *Log) apply(a *audit) {
 	switch {
 	case strings.HasSuffix(call, ".MSG.DELETE"):
 		g.shaky.Store(true)
+		g.runs.clear()
 		var r struct {
 			Seq uint64 `json:"seq"`
 		}
@@ -75,6 +76,7 @@ func (l *Log) apply(a *audit) {
 	case strings.HasSuffix(call, ".PURGE") && strings.Contains(a.Request, `"filter"`):
 		// What it has spared, or what came after it, cannot be told here: the index finds out message by message.
 		g.ring.clear()
+		g.runs.clear()
 	default:
 		s.suspect(nil)
 	}

@@ -89,6 +89,9 @@ func (s *Stream) Page(ctx context.Context, r PageRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	if p.crowded && p.page.More {
+		p.g.runs.ended(r.Channel, p.page.Through)
+	}
 	return p.page, nil
 }
 

@@ -21,6 +21,7 @@ type pager struct {
 	page  Page
 
 	pattern bool
+	crowded bool  // most of a stretch of the log was wanted
 	plan    *plan // of a pattern: what the messages being read were found in
 
 	bytes    int    // of the page's bodies
@@ -129,6 +130,9 @@ func (p *pager) ascend(ctx context.Context) error {
 		if len(seqs) == 0 {
 			break
 		}
+		p.runAhead(ctx, seqs, func(from uint64) []uint64 {
+			return p.g.index.After(nil, p.r.Channel, from-1, p.until, runLength)
+		})
 		if done, err := p.fetch(ctx, seqs); done || err != nil {
 			return err
 		}
@@ -179,6 +183,9 @@ func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error)
 	rd := p.s.log.rd
 	have := make([]*Message, len(seqs))
 	rd.hits.Add(uint64(p.g.ring.fill(have, seqs)))
+	if !p.r.Newest && p.r.Since == 0 {
+		p.g.runs.fill(have, seqs)
+	}
 	requests := make([]*request, len(seqs))
 	asked := 0
 	for i, seq := range seqs {

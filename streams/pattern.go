@@ -235,6 +235,15 @@ func (p *pager) ascendPlan(ctx context.Context, pl *plan, next uint64) (uint64, 
 		return pl.through + 1, false, nil
 	}
 	p.plan = pl
+	p.runAhead(ctx, seqs, func(from uint64) []uint64 {
+		rest := pl.found[pl.from(from):]
+		rest = rest[:min(len(rest), runLength)]
+		ahead := make([]uint64, len(rest))
+		for i := range rest {
+			ahead[i] = rest[i].Seq
+		}
+		return ahead
+	})
 	if done, err := p.fetch(ctx, seqs); done || err != nil {
 		return 0, true, err
 	}

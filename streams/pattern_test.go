@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jetwire/jetwire/streams/natstest"
 )
@@ -393,24 +394,36 @@ func BenchmarkPatternCatchUp(b *testing.B) {
 	for _, c := range []struct {
 		pattern string
 		want    int
-	}{{"chat.>", channels * per}, {"chat.77.*", 10 * per}, {"chat.*.room77", per}} {
-		b.Run(c.pattern, func(b *testing.B) {
-			walks := 0
+		runs    bool
+	}{{"chat.>", channels * per, false}, {"chat.>", channels * per, true}, {"chat.77.*", 10 * per, true}, {"chat.*.room77", per, true}} {
+		b.Run(fmt.Sprintf("%s,runs=%v", c.pattern, c.runs), func(b *testing.B) {
+			used, was := cpu(), r.log.Stats()
 			for b.Loop() {
-				s.gen.Load().plans.list = nil
-				k := patternWalk{pattern: c.pattern, limit: 256}
-				got := 0
-				for more := true; more; walks++ {
-					p := r.page(s, PageRequest{Channel: k.pattern, After: k.position, Limit: 256})
+				g := s.gen.Load()
+				g.plans.list = nil
+				g.runs.clear()
+				g.runs.mu.Lock()
+				g.runs.off = time.Time{}
+				if !c.runs {
+					g.runs.off = time.Now().Add(time.Hour)
+				}
+				g.runs.mu.Unlock()
+				got, position := 0, uint64(0)
+				for more := true; more; {
+					p := r.page(s, PageRequest{Channel: c.pattern, After: position, Limit: 256})
 					got += len(p.Messages)
-					k.position, more = p.Through, p.More
+					position, more = p.Through, p.More
 				}
 				if got != c.want {
 					b.Fatal(got)
 				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*c.want), "µs/msg")
-			b.ReportMetric(float64(walks)/float64(b.N), "pages")
+			total := float64(b.N * c.want)
+			st := r.log.Stats()
+			b.ReportMetric(total/b.Elapsed().Seconds(), "msgs/s")
+			b.ReportMetric(float64((cpu()-used).Microseconds())/total, "cpu-µs/msg")
+			b.ReportMetric(float64(st.DirectGets-was.DirectGets)/float64(b.N), "gets")
+			b.ReportMetric(float64(st.RunReads-was.RunReads)/float64(b.N), "run-reads")
 		})
 	}
 }

@@ -32,7 +32,9 @@ type reader struct {
 	mu      sync.Mutex
 	sharing map[readKey]*request
 
-	gets, shared, missing, slow, hits atomic.Uint64
+	scanning chan struct{} // one for each run that is being read
+
+	gets, shared, missing, slow, hits, runs atomic.Uint64
 }
 
 type readKey struct {
@@ -51,7 +53,7 @@ type request struct {
 }
 
 func newReader(l *Log) *reader {
-	return &reader{log: l, slots: make(chan struct{}, allReads), sharing: map[readKey]*request{}}
+	return &reader{log: l, slots: make(chan struct{}, allReads), scanning: make(chan struct{}, runReaders), sharing: map[readKey]*request{}}
 }
 
 // attach gives the reader its connection.
@@ -294,5 +296,5 @@ func (r *reader) fail(qs []*request, err error) {
 
 func (r *reader) count(st *Stats) {
 	st.DirectGets, st.SharedGets, st.NotFound = r.gets.Load(), r.shared.Load(), r.missing.Load()
-	st.SlowReads, st.RingHits = r.slow.Load(), r.hits.Load()
+	st.SlowReads, st.RingHits, st.RunReads = r.slow.Load(), r.hits.Load(), r.runs.Load()
 }

@@ -2,13 +2,10 @@ package streams
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/jetwire/jetwire/streams/index"
 )
@@ -38,7 +35,12 @@ func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 		}
 		from := max(first, to-min(span, to-1))
 		w := index.NewWindow(from, to)
-		n, err := s.scan(ctx, w, from, to)
+		var n uint64
+		err := s.scan(ctx, scanning{from: from, to: to, batch: scanBatch, headers: true, purpose: "Jetwire index"}, func(m *nats.Msg, at place) bool {
+			w.Add(m.Subject, at.sseq, at.time)
+			n++
+			return true
+		})
 		if err != nil {
 			s.log.opts.Logger.Debug("the index's rebuild waits", "stream", s.name, "error", err)
 			select {
@@ -81,73 +83,4 @@ func (g *generation) rebuilding() (moved <-chan struct{}, coming bool) {
 	g.rebuild.mu.Lock()
 	defer g.rebuild.mu.Unlock()
 	return g.rebuild.moved, !g.rebuild.done
-}
-
-// scan reads the headers of the messages in [from, to) into the window.
-func (s *Stream) scan(ctx context.Context, w *index.Window, from, to uint64) (n uint64, err error) {
-	c := s.log.reads
-	api, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	consumer, err := c.js.CreateConsumer(api, s.name, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       from,
-		AckPolicy:         jetstream.AckNonePolicy,
-		ReplayPolicy:      jetstream.ReplayInstantPolicy,
-		HeadersOnly:       true,
-		InactiveThreshold: idleConsumer,
-		MemoryStorage:     true,
-		Replicas:          1,
-		Description:       "Jetwire index",
-	})
-	if err != nil {
-		return 0, err
-	}
-	name := consumer.CachedInfo().Name
-	defer func() {
-		api, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		_ = c.js.DeleteConsumer(api, s.name, name)
-	}()
-	inbox := c.nc.NewInbox()
-	msgs := make(chan *nats.Msg, 2*scanBatch) // more than one batch is never asked for
-	sub, err := c.nc.ChanSubscribe(inbox, msgs)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	next := "$JS.API.CONSUMER.MSG.NEXT." + s.name + "." + name
-	patience := time.NewTimer(scanPatience)
-	defer patience.Stop()
-	for asked := 0; ; asked-- {
-		if asked == 0 {
-			asked = int(min(scanBatch, to-from))
-			request := `{"batch":` + strconv.Itoa(asked) + `,"no_wait":true}`
-			if err := c.nc.PublishRequest(next, inbox, []byte(request)); err != nil {
-				return n, err
-			}
-			patience.Reset(scanPatience)
-		}
-		var m *nats.Msg
-		select {
-		case m = <-msgs:
-		case <-patience.C:
-			return n, fmt.Errorf("no answer in %s", scanPatience)
-		case <-ctx.Done():
-			return n, ctx.Err()
-		}
-		at, ok := parseAckSubject(m.Reply)
-		switch {
-		case !ok && (m.Header.Get("Status") == "404" || m.Header.Get("Status") == "408"):
-			return n, nil // nothing is left
-		case !ok:
-			return n, fmt.Errorf("status %s %s", m.Header.Get("Status"), m.Header.Get("Description"))
-		case at.sseq >= to:
-			return n, nil
-		}
-		w.Add(m.Subject, at.sseq, at.time)
-		n++
-		if at.sseq == to-1 || at.pending == 0 {
-			return n, nil
-		}
-	}
 }

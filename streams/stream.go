@@ -82,6 +82,7 @@ type generation struct {
 	// sparse: where the log has no limit per channel, the rebuild found less than there must have been, up to here.
 	sparse    atomic.Uint64
 	plans     plans
+	runs      runs
 	first     atomic.Uint64 // the log's first sequence when it was last asked
 	firstTime atomic.Int64  // and that message's time, the highest if there is none
 
@@ -172,6 +173,7 @@ func epochOf(info *jetstream.StreamInfo) string {
 
 // see takes note of where the log begins.
 func (g *generation) see(info *jetstream.StreamInfo) {
+	g.runs.expire()
 	first, at := max(info.State.FirstSeq, 1), info.State.FirstTime.UnixNano()
 	if info.State.Msgs == 0 {
 		first, at = info.State.LastSeq+1, math.MaxInt64
