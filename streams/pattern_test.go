@@ -400,7 +400,9 @@ func BenchmarkPatternCatchUp(b *testing.B) {
 			used, was := cpu(), r.log.Stats()
 			for b.Loop() {
 				g := s.gen.Load()
+				g.plans.mu.Lock()
 				g.plans.list = nil
+				g.plans.mu.Unlock()
 				g.runs.clear()
 				g.runs.mu.Lock()
 				g.runs.off = time.Time{}

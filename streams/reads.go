@@ -23,6 +23,10 @@ const (
 var errGone = errors.New("no such message")
 
 // reader reads messages from the log by sequence, over one connection with an inbox of its own. Reads of the same message at the same time are one.
+//
+// Reads of neighbours are not joined into batched direct gets: those cost the server as much a message (7.5 to 9 µs of CPU together with what it
+// takes here, against 9). A scan by a consumer costs a third (2.6 µs), but only where most of a stretch is wanted. That is so for a cursor on
+// much of the stream (see runs); of thousands of cursors on channels of their own, those that are served at a time want one message in hundreds.
 type reader struct {
 	log     *Log
 	link    *link

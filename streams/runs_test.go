@@ -94,6 +94,15 @@ func TestRuns(t *testing.T) {
 					t.Errorf("%d is gone and not reported in %v", seq, lost)
 				}
 			}
+			for _, run := range s.gen.Load().runs.list {
+				bytes := int64(0)
+				for _, m := range run.messages {
+					bytes += cost(m)
+				}
+				if bytes > runBytes+int64(c.size)+2*messageOverhead {
+					t.Errorf("a run of %d bytes", bytes)
+				}
+			}
 			if n := r.log.Stats().RunReads; (n > 0) != c.runs {
 				t.Errorf("%d messages were read in runs", n)
 			}
@@ -190,6 +199,11 @@ func TestRunsForgetWhatIsDeleted(t *testing.T) {
 	if g.runs.fill(have, []uint64{700}) != 1 {
 		t.Fatal("no run was read")
 	}
+	g.runs.mu.Lock()
+	for _, run := range g.runs.list {
+		run.made = run.made.Add(time.Hour) // it shall not go by its age
+	}
+	g.runs.mu.Unlock()
 	st, err := r.js().Stream(t.Context(), s.name)
 	if err != nil {
 		t.Fatal(err)

@@ -173,6 +173,7 @@ func epochOf(info *jetstream.StreamInfo) string {
 
 // see takes note of where the log begins.
 func (g *generation) see(info *jetstream.StreamInfo) {
+	g.plans.expire()
 	g.runs.expire()
 	first, at := max(info.State.FirstSeq, 1), info.State.FirstTime.UnixNano()
 	if info.State.Msgs == 0 {
