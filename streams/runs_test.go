@@ -94,7 +94,9 @@ func TestRuns(t *testing.T) {
 					t.Errorf("%d is gone and not reported in %v", seq, lost)
 				}
 			}
-			for _, run := range s.gen.Load().runs.list {
+			x := &s.gen.Load().runs
+			x.mu.Lock()
+			for _, run := range x.list {
 				bytes := int64(0)
 				for _, m := range run.messages {
 					bytes += cost(m)
@@ -103,6 +105,7 @@ func TestRuns(t *testing.T) {
 					t.Errorf("a run of %d bytes", bytes)
 				}
 			}
+			x.mu.Unlock()
 			if n := r.log.Stats().RunReads; (n > 0) != c.runs {
 				t.Errorf("%d messages were read in runs", n)
 			}
