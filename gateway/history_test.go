@@ -222,3 +222,51 @@ func TestLost(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Who subscribes in the midst of messages, and loads what is older until the reply's seq, has everything once.
+func TestHistoryMeetsTheLiveMessages(t *testing.T) {
+	g := start(t, natstest.Run(t), nil)
+	bob, stop, stopped := g.signIn("bob"), make(chan struct{}), make(chan struct{})
+	bob.hold("chat.a", bob.publish("chat.a", `0`))
+	go func() {
+		defer close(stopped)
+		for i := 1; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				bob.publish([]string{"chat.a", "chat.b"}[i%2], `1`)
+			}
+		}
+	}()
+	for range 10 {
+		alice := g.signIn("alice")
+		at := alice.must("subscribe", `"channel":"chat.a"`).Subscribe
+		var older []wire.Message
+		for fields := fmt.Sprintf(`"channel":"chat.a","order":"newest","limit":7,"until":%d`, at.Seq); ; {
+			page := alice.must("history", fields).History
+			for _, m := range page.Messages {
+				m.Body = nil
+				older = append(older, m)
+			}
+			if page.Next == "" {
+				break
+			}
+			fields = `"channel":"chat.a","limit":7,"cursor":"` + page.Next + `"`
+		}
+		slices.Reverse(older)
+		for range 10 {
+			older = append(older, alice.message())
+		}
+		prev := uint64(0)
+		for i, m := range older {
+			if m.Seq <= prev || m.Prev != prev {
+				t.Fatalf("message %d of %d, attached at %d: seq %d with prev %d follows %d", i, len(older), at.Seq, m.Seq, m.Prev, prev)
+			}
+			prev = m.Seq
+		}
+		_ = alice.conn.Close()
+	}
+	close(stop)
+	<-stopped
+}
