@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -252,4 +253,43 @@ func TestPatternNeedsPermission(t *testing.T) {
 	r.refused(wire.BadChannel, "subscribe", `"channel":"*.a"`)
 	r.refused(wire.BadChannel, "publish", `"channel":"chat.*","data":1`)
 	r.refused(wire.BadChannel, "history", `"channel":"chat.*"`)
+}
+
+// A socket that takes no more is closed where its namespace asks for that, and nowhere else.
+func TestSlowSocketsByNamespace(t *testing.T) {
+	g := start(t, natstest.Run(t), func(o *gateway.Options) {
+		o.CloseSlow, o.Limits.QueueBytes = map[string]bool{"strict": true}, 16<<10
+	})
+	const closes = `jetwire_closes_total{code="slow_consumer"}`
+	bob := g.signIn("bob")
+	body := `"` + strings.Repeat("x", 32<<10) + `"`
+	for _, ns := range []string{"chat", "strict"} {
+		alice := g.signIn("alice")
+		_ = alice.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		alice.must("subscribe", `"channel":"`+ns+`.a"`)
+		behind := g.metric("jetwire_slow_sockets_total")
+		eventually(t, "the socket to be full", func() bool {
+			bob.publish(ns+".a", body)
+			return g.metric("jetwire_slow_sockets_total") > behind
+		})
+		if ns == "strict" {
+			eventually(t, "the socket to be closed", func() bool { _ = alice.closes(); return g.metric(closes) == 1 })
+			continue
+		}
+		for range 3 {
+			bob.publish(ns+".a", body)
+		}
+		prev := uint64(0)
+		for last := bob.publish(ns+".a", `"last"`); prev < last; {
+			m := alice.message()
+			if m.Prev != prev {
+				t.Fatalf("%d follows %d", m.Seq, prev)
+			}
+			prev = m.Seq
+		}
+		if g.metric(closes) != 0 {
+			t.Error("a slow socket was closed")
+		}
+		_ = alice.conn.Close()
+	}
 }
