@@ -3,6 +3,7 @@ package devices
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 )
@@ -79,9 +80,7 @@ func (s *Store) onTake(key string, t *take) {
 	c := s.cells[key]
 	if c == nil {
 		c = &cell{key: key}
-		s.mu.Lock()
-		s.cells[key] = c
-		s.mu.Unlock()
+		s.add(c)
 	}
 	t.cell = c
 	if old := c.take; old != nil {
@@ -190,11 +189,29 @@ func (s *Store) rest(c *cell) {
 	case c.dirty:
 		s.makeDirty(c, time.Now().Add(s.opts.Delay))
 	case c.dev == nil:
-		if s.cells[c.key] == c {
-			s.mu.Lock()
-			delete(s.cells, c.key)
-			s.mu.Unlock()
-		}
+		s.drop(c)
+	}
+}
+
+func (s *Store) add(c *cell) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cells[c.key] = c
+	s.most = max(s.most, len(s.cells))
+}
+
+// drop forgets a cell, and once most are forgotten the room that they had.
+func (s *Store) drop(c *cell) {
+	if s.cells[c.key] != c {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.cells, c.key)
+	if s.most > 1024 && len(s.cells) < s.most/4 {
+		left := make(map[string]*cell, 2*len(s.cells))
+		maps.Copy(left, s.cells)
+		s.cells, s.most = left, len(left)
 	}
 }
 

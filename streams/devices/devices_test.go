@@ -174,15 +174,20 @@ func stored(t testing.TB, srv *natstest.Server, user, device string) (record, bo
 	return r, true
 }
 
-func bucketOf(t testing.TB, nc *nats.Conn) jetstream.KeyValue {
+func jsOf(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js
+}
+
+func bucketOf(t testing.TB, nc *nats.Conn) jetstream.KeyValue {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	kv, err := js.KeyValue(ctx, bucketName)
+	kv, err := jsOf(t, nc).KeyValue(ctx, bucketName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,7 @@ type Store struct {
 	inbox  []func()
 	closed bool
 	cells  map[string]*cell // written by run only
+	most   int              // how many there were at once, since the map was made
 
 	// Owned by run.
 	urgent   queue[*cell] // somebody waits for them
@@ -178,7 +179,9 @@ func (s *Store) run() {
 			todo[i] = nil
 			f()
 		}
-		spare = todo
+		if spare = todo; cap(spare) > 4096 { // a burst is over
+			spare = nil
+		}
 		now := time.Now()
 		s.expire(now)
 		s.keep(now)
@@ -295,7 +298,7 @@ func (s *Store) expire(now time.Time) {
 
 // keep looks after the bucket, and after records that would expire.
 func (s *Store) keep(now time.Time) {
-	if s.up && !s.ensuring && !s.closing && !now.Before(s.ensureAt) {
+	if s.up && !s.ensuring && !now.Before(s.ensureAt) {
 		s.ensureBucket()
 	}
 	if !now.Before(s.sweepAt) {
