@@ -155,7 +155,7 @@ func (s *Store) onRelease(d *Device) {
 	c.content, c.found, c.seen = d.holder.Positions(), true, now
 	c.dev = nil
 	s.count.held.Add(-1)
-	if d.marked.Load() || now.Sub(c.written) > seenWithin {
+	if d.marked.Load() || len(c.waiters) > 0 || now.Sub(c.written) > seenWithin {
 		c.dirty = true
 	}
 	s.rest(c)
@@ -300,7 +300,7 @@ func (s *Store) later(c *cell) {
 }
 
 func (s *Store) write(c *cell, behind bool) {
-	w := &write{mark: c.mark, take: c.take, dirty: c.dirty, covered: c.waiters, behind: behind, rev: c.rev}
+	w := &write{mark: c.mark, take: c.take, dirty: c.dirty || len(c.waiters) > 0 || c.dev != nil, covered: c.waiters, behind: behind, rev: c.rev}
 	now := time.Now()
 	r := record{seen: now, positions: c.content}
 	switch {
@@ -309,7 +309,6 @@ func (s *Store) write(c *cell, behind bool) {
 	case c.dev != nil:
 		c.dev.marked.Store(false)
 		r.positions = c.dev.holder.Positions()
-		w.dirty = true
 	}
 	r.mark = w.mark
 	c.waiters, c.dirty = nil, false
@@ -353,10 +352,15 @@ func (s *Store) onWritten(c *cell, w *write, rev uint64, err error) {
 	// What it would have stored is still to be stored, if it is still ours.
 	if c.has {
 		c.dirty = c.dirty || w.dirty
-		c.waiters = append(w.covered, c.waiters...)
 	} else {
 		s.answerAll(w.covered, ErrTaken)
+		w.covered = nil
 	}
+	if s.up && !errors.Is(err, errConflict) && !errors.Is(err, errNoBucket) {
+		s.unanswered(c, w, err)
+		return
+	}
+	c.waiters = append(w.covered, c.waiters...)
 	if !errors.Is(err, errConflict) {
 		s.failed(c, err)
 		return
@@ -446,10 +450,26 @@ func (s *Store) failed(c *cell, err error) {
 		c.tries = 0
 	}
 	s.slower(time.Now())
-	if !errors.Is(err, ErrUnavailable) {
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+	s.fail(c, wrapped(err))
+}
+
+// unanswered ends a write that had no success. Those who came after it get one of their own.
+func (s *Store) unanswered(c *cell, w *write, err error) {
+	s.count.failures.Add(1)
+	s.slower(time.Now())
+	s.answerAll(w.covered, wrapped(err))
+	if t := c.take; t != nil && t == w.take {
+		c.take = nil
+		s.answer(&t.call, wrapped(err))
 	}
-	s.fail(c, err)
+	s.rest(c)
+}
+
+func wrapped(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // fail answers all who wait for a cell.

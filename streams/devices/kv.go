@@ -190,19 +190,19 @@ func apiError(e *jetstream.APIError) error {
 
 // ensure makes the bucket, or makes it what the options say.
 func (b *kv) ensure(ctx context.Context) (time.Time, error) {
-	st, err := b.js.Stream(ctx, streamName)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	info, err := b.info(ctx)
+	if errors.Is(err, errNoBucket) {
 		c := jetstream.KeyValueConfig{Bucket: bucketName, Description: "Jetwire: positions of durable sessions", History: 1,
 			MaxValueSize: MaxRecord + headerRoom, TTL: b.o.Expiry, Storage: b.storage(), Replicas: b.o.Replicas}
-		if _, err = b.js.CreateKeyValue(ctx, c); err == nil || errors.Is(err, jetstream.ErrBucketExists) { // another gateway may have been faster
-			b.o.Logger.Info("made the bucket of devices", "bucket", bucketName)
-			st, err = b.js.Stream(ctx, streamName)
+		if _, err = b.js.CreateKeyValue(ctx, c); err != nil && !errors.Is(err, jetstream.ErrBucketExists) { // another gateway may have been faster
+			return time.Time{}, unavailable(err)
 		}
+		b.o.Logger.Info("made the bucket of devices", "bucket", bucketName)
+		info, err = b.info(ctx)
 	}
 	if err != nil {
 		return time.Time{}, unavailable(err)
 	}
-	info := st.CachedInfo()
 	c := info.Config
 	if c.Storage != b.storage() {
 		return time.Time{}, fmt.Errorf("%w: the bucket %s keeps its records in %s storage, the configuration says %s, and storage cannot be changed; "+
@@ -213,10 +213,16 @@ func (b *kv) ensure(ctx context.Context) (time.Time, error) {
 	}
 	c.MaxMsgsPerSubject, c.MaxAge, c.Replicas, c.AllowDirect, c.Discard = 1, b.o.Expiry, b.o.Replicas, true, jetstream.DiscardNew
 	c.Duplicates = min(c.Duplicates, c.MaxAge)
-	if st, err = b.js.UpdateStream(ctx, c); err != nil {
+	if _, err := b.js.UpdateStream(ctx, c); err != nil {
 		return time.Time{}, unavailable(err)
 	}
-	return st.CachedInfo().Created, nil
+	return info.Created, nil
+}
+
+// info asks for the bucket's state; errNoBucket: it does not exist.
+func (b *kv) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	info := &jetstream.StreamInfo{}
+	return info, b.api(ctx, streamInfo, nil, info)
 }
 
 func (b *kv) storage() jetstream.StorageType {
@@ -227,16 +233,19 @@ func (b *kv) storage() jetstream.StorageType {
 }
 
 func unavailable(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
 	return fmt.Errorf("%w: bucket %s: %w", ErrUnavailable, bucketName, err)
 }
 
 // usage asks what the bucket holds.
 func (b *kv) usage(ctx context.Context) (Usage, error) {
-	st, err := b.js.Stream(ctx, streamName)
+	info, err := b.info(ctx)
 	if err != nil {
 		return Usage{}, unavailable(err)
 	}
-	state := st.CachedInfo().State
+	state := info.State
 	return Usage{Records: state.Msgs, Bytes: state.Bytes}, nil
 }
 
@@ -291,22 +300,36 @@ func (b *kv) devicesOf(ctx context.Context, user string) ([]string, error) {
 	return slices.Collect(maps.Keys(info.State.Subjects)), nil
 }
 
-// api makes one request to JetStream's API.
+// api makes one request to JetStream's API. It fails as soon as the connection does.
 func (b *kv) api(ctx context.Context, subject string, body []byte, to any) error {
-	m, err := b.nc.RequestWithContext(ctx, subject, body)
-	if err != nil {
-		return unavailable(err)
+	type answer struct {
+		m   *nats.Msg
+		err error
+	}
+	c := make(chan answer, 1)
+	b.ask(&nats.Msg{Subject: subject, Data: body}, func(m *nats.Msg, err error) { c <- answer{m, err} })
+	var a answer
+	select {
+	case a = <-c:
+	case <-ctx.Done():
+		a.err = ctx.Err()
+	}
+	if errors.Is(a.err, errNoBucket) { // there is always somebody for the API, but for servers without JetStream
+		a.err = jetstream.ErrJetStreamNotEnabled
+	}
+	if a.err != nil {
+		return unavailable(a.err)
 	}
 	var failed struct {
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(m.Data, &failed); err != nil {
+	if err := json.Unmarshal(a.m.Data, &failed); err != nil {
 		return unavailable(err)
 	}
 	if failed.Error != nil {
-		return unavailable(failed.Error)
+		return unavailable(apiError(failed.Error))
 	}
-	return json.Unmarshal(m.Data, to)
+	return json.Unmarshal(a.m.Data, to)
 }
 
 type revision struct {

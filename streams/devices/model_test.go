@@ -43,17 +43,16 @@ type world struct {
 
 // actor is a session of the model. It acknowledges messages of one channel.
 type actor struct {
-	w          *world
-	key        int
-	owner      string
-	began      time.Time
-	ended      time.Time // of the Take
-	dev        *Device
-	err        error
-	at         uint64
-	takenOver  bool
-	released   bool
-	unanswered int
+	w         *world
+	key       int
+	owner     string
+	began     time.Time
+	ended     time.Time // of the Take
+	dev       *Device
+	err       error
+	at        uint64
+	takenOver bool
+	released  bool
 }
 
 func (a *actor) Positions() []Position {

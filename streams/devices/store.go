@@ -396,7 +396,7 @@ func (s *Store) runTrims() {
 			s.count.evicted.Add(uint64(n))
 			if err != nil && s.ctx.Err() == nil {
 				s.count.failures.Add(1)
-				s.opts.Logger.Warn("cannot look at a user's devices; it is done with the next new one", "error", err)
+				s.opts.Logger.Debug("cannot count a user's devices; it is done with the next new one", "error", err)
 			}
 		}
 	}
