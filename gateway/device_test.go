@@ -265,7 +265,7 @@ func TestSlowSocketsByNamespace(t *testing.T) {
 	body := `"` + strings.Repeat("x", 32<<10) + `"`
 	for _, ns := range []string{"chat", "strict"} {
 		alice := g.signIn("alice")
-		_ = alice.conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_ = alice.conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 		alice.must("subscribe", `"channel":"`+ns+`.a"`)
 		behind := g.metric("jetwire_slow_sockets_total")
 		eventually(t, "the socket to be full", func() bool {
