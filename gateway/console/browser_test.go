@@ -212,6 +212,23 @@ func (b *tab) connect(token string) {
 	b.do(chromedp.WaitVisible(chromedp.CSS("#token")), chromedp.SendKeys(chromedp.CSS("#token"), token+"\n"))
 }
 
+// connectDevice is connect to a durable session.
+func (b *tab) connectDevice(token, device string) {
+	b.t.Helper()
+	b.do(chromedp.WaitVisible(chromedp.CSS("#device")), chromedp.SetValue(chromedp.CSS("#device"), device))
+	b.connect(token)
+}
+
+// open shows a channel's room.
+func (b *tab) open(channel string) {
+	b.t.Helper()
+	b.wait(fmt.Sprintf(`(() => {
+		const label = [...document.querySelectorAll("#channels .label")].find(e => e.textContent === %q);
+		label?.click();
+		return !!label;
+	})()`, channel))
+}
+
 func (b *tab) subscribe(channel string) {
 	b.t.Helper()
 	b.do(chromedp.WaitVisible(chromedp.CSS("#channel")), chromedp.SendKeys(chromedp.CSS("#channel"), channel+"\n"))
@@ -324,5 +341,31 @@ func TestPageShowsOlderMessages(t *testing.T) {
 	b.do(chromedp.Click(chromedp.CSS("#older")))
 	b.wait(bodies(all...))
 	b.wait(`document.querySelector("#older").hidden`)
+	b.noFaults()
+}
+
+// A room that is opened while messages come: the past ends where the subscription begins, with nothing between and nothing twice.
+func TestPageHistoryMeetsLive(t *testing.T) {
+	s := newSite(t)
+	b := newTab(t, "http://"+s.addr+"/", 1100, 700)
+	b.connect(token(t, auth.Grant{User: "alice"}))
+	b.wait(connected)
+	var all []string
+	for i := range 600 {
+		all = append(all, fmt.Sprint(i))
+	}
+	s.publish("chat.lobby", all[:100]...)
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		s.publish("chat.lobby", all[100:]...)
+	}()
+	b.subscribe("chat.lobby")
+	<-published
+	const seqs = `[...document.querySelectorAll("#messages .seq")].map(e => Number(e.textContent.slice(1)))`
+	b.wait(`(() => { const s = ` + seqs + `; return s.at(-1) === 600 && s.length > 50; })()`)
+	b.do(chromedp.Click(chromedp.CSS("#older")))
+	b.wait(`!document.querySelector("#older").disabled && ` + seqs + `.length > 100`)
+	b.wait(seqs + `.every((n, i, s) => i === 0 || n === s[i - 1] + 1)`)
 	b.noFaults()
 }

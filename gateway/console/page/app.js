@@ -4,6 +4,7 @@ import { Link } from "./protocol.js";
 
 const $ = (id) => document.getElementById(id);
 const TOKEN = "jetwire.token", CHANNELS = "jetwire.channels"; // in sessionStorage: gone with the tab
+const DEVICE = "jetwire.device"; // in localStorage as what was typed last, in sessionStorage as what this tab uses
 const PAGE = 50, KEEP = 2000; // messages of a history page; messages kept on the screen
 
 const rooms = new Map(); // channel -> {list: <ol> children, oldest, unread, button}
@@ -11,10 +12,11 @@ let link = null, current = null;
 
 // ---- connection
 
-function connect(token) {
+function connect(token, device) {
   sessionStorage.setItem(TOKEN, token);
+  sessionStorage.setItem(DEVICE, device);
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  link = new Link(`${scheme}//${location.host}/ws`, token, { state, message, gap, subscribed, refused, error: (e) => note(e.message) });
+  link = new Link(`${scheme}//${location.host}/ws`, token, { state, message, gap, subscribed, restored, refused, error: (e) => note(e.message) }, device);
   for (const channel of remembered()) addRoom(channel);
   $("connect").hidden = true;
   $("main").hidden = $("leave").hidden = false;
@@ -24,7 +26,7 @@ function state(name, detail) {
   const pill = $("state");
   pill.dataset.state = name;
   pill.textContent = { connecting: "connecting …", connected: "connected", waiting: "connection lost, coming back …", closed: "not connected" }[name];
-  if (name === "connected") $("user").textContent = detail.user;
+  if (name === "connected") $("user").textContent = detail.durable ? `${detail.user} · ${detail.durable.device}` : detail.user;
   if (name !== "closed") return;
   if (detail.why) note(detail.why);
   if (detail.needsToken) sessionStorage.removeItem(TOKEN);
@@ -39,13 +41,16 @@ function state(name, detail) {
 $("connect").addEventListener("submit", (e) => {
   e.preventDefault();
   const token = $("token").value.trim();
+  const device = $("device").value.trim();
   $("token").value = "";
-  if (token) connect(token);
+  localStorage.setItem(DEVICE, device);
+  if (token) connect(token, device);
 });
 $("leave").addEventListener("click", () => {
   sessionStorage.removeItem(TOKEN);
   link?.close();
 });
+addEventListener("pagehide", () => link?.flush());
 addEventListener("online", () => link?.hurry());
 document.addEventListener("visibilitychange", () => { if (!document.hidden) link?.hurry(); });
 
@@ -61,7 +66,9 @@ function remembered() {
 
 function remember() { sessionStorage.setItem(CHANNELS, JSON.stringify([...rooms.keys()])); }
 
-function addRoom(channel) {
+const isPattern = (channel) => /[*>]/.test(channel);
+
+function addRoom(channel, quietly) {
   if (!rooms.has(channel)) {
     const button = element("button", { type: "button" });
     button.append(element("span", { className: "label" }, channel), element("span", { className: "unread", hidden: true }));
@@ -69,10 +76,10 @@ function addRoom(channel) {
     const item = element("li");
     item.append(button);
     $("channels").append(item);
-    rooms.set(channel, { items: [], unread: 0, button, item, oldest: undefined, past: true });
+    rooms.set(channel, { items: [], unread: 0, button, item, oldest: undefined, past: !isPattern(channel) });
     link.subscribe(channel);
   }
-  show(channel);
+  if (!quietly || !current) show(channel);
 }
 
 function removeRoom(channel) {
@@ -92,6 +99,8 @@ function show(channel) {
   count(room);
   $("name").textContent = channel;
   $("older").hidden = !room.past;
+  $("publish").hidden = isPattern(channel);
+  link.shown(channel, room.last);
   $("messages").replaceChildren(...room.items);
   toEnd();
 }
@@ -120,8 +129,21 @@ $("drop").addEventListener("click", () => {
 function subscribed(channel, reply) {
   const room = rooms.get(channel);
   if (!room || room.oldest !== undefined) return;
-  room.oldest = reply.seq + 1;
-  older(channel, true);
+  begin(channel, room, reply.epoch, reply.seq);
+}
+
+// restored shows what the server has kept for this device: the past up to where it goes on, and what was missed behind it.
+function restored(channel, position) {
+  addRoom(channel, true);
+  const room = rooms.get(channel);
+  if (room.oldest !== undefined) return;
+  if (position.qos === 0) past(channel, false);
+  else begin(channel, room, position.epoch, position.since);
+}
+
+function begin(channel, room, epoch, seq) {
+  Object.assign(room, { epoch, oldest: seq + 1 });
+  if (!isPattern(channel)) older(channel, true); // a pattern has no history of its own
 }
 
 function refused(channel, e) {
@@ -133,25 +155,31 @@ function refused(channel, e) {
 // ---- messages
 
 function message(channel, m) {
-  add(channel, messageElement(m));
+  add(channel, messageElement(m), m.seq);
 }
 
 function gap(g) {
-  if (g.reason === "epoch") past(g.channel, false); // the sequences on the screen are of another life of the stream
+  const room = rooms.get(g.channel);
+  if (g.reason === "epoch") {
+    past(g.channel, false); // the sequences on the screen are of another life of the stream
+    if (room) Object.assign(room, { epoch: g.epoch, last: undefined });
+  }
   add(g.channel, element("li", { className: "mark" }, g.reason === "epoch"
     ? "the stream was made anew; what it held before is gone"
-    : `messages between #${g.from} and #${g.to} are no longer in the log`));
+    : `messages between #${g.from} and #${g.to} are no longer in the log`), g.to);
 }
 
-function add(channel, item) {
+// add puts one thing at the end of a room. What is in the open room counts as shown up to seq.
+function add(channel, item, seq) {
   const room = rooms.get(channel);
   if (!room) return;
+  if (seq !== undefined) room.last = seq;
   room.items.push(item);
   if (room.items.length > KEEP) {
     room.items.shift().remove();
     const first = room.items.find((x) => x.dataset.seq);
     if (first) room.oldest = Number(first.dataset.seq);
-    room.past = true;
+    room.past = !isPattern(channel);
   }
   if (channel !== current) {
     room.unread++;
@@ -160,6 +188,7 @@ function add(channel, item) {
   }
   const atEnd = nearEnd();
   $("messages").append(item);
+  link.shown(channel, seq);
   if (atEnd) toEnd();
 }
 
@@ -171,7 +200,7 @@ async function older(channel, first) {
   }
   $("older").disabled = true;
   try {
-    const page = await link.history({ channel, until: room.oldest - 1, order: "newest", limit: PAGE });
+    const page = await link.history({ channel, until: room.oldest - 1, epoch: room.epoch, order: "newest", limit: PAGE });
     if (rooms.get(channel) !== room) return;
     const items = page.messages.map(messageElement).reverse();
     if (page.lost) items.unshift(element("li", { className: "mark" }, `messages between #${page.lost.from} and #${page.lost.to} are no longer in the log`));
@@ -209,7 +238,12 @@ function messageElement(m) {
     body.title = "not text: shown as base64";
   }
   li.append(element("span", { className: "seq" }, m.seq === undefined ? "–" : `#${m.seq}`), time,
-    element("span", { className: "from" }, m.from || "–"), body);
+    element("span", { className: "from" }, m.from || "–"));
+  if (m.pattern) {
+    li.classList.add("of-pattern");
+    li.append(element("span", { className: "where", title: m.channel }, m.channel));
+  }
+  li.append(body);
   if (m.id) li.title = `id ${m.id}`;
   return li;
 }
@@ -263,5 +297,6 @@ function note(text, kind = "") {
 }
 
 const token = sessionStorage.getItem(TOKEN);
-if (token) connect(token);
+$("device").value = localStorage.getItem(DEVICE) ?? "";
+if (token) connect(token, sessionStorage.getItem(DEVICE) ?? "");
 else $("token").focus();

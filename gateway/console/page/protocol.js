@@ -1,11 +1,13 @@
 // The protocol of PROTOCOL.md as this page needs it: one connection that comes back by itself and resumes its
-// subscriptions where they were. It knows nothing of the page.
+// subscriptions where they were, or has them restored by the server if it names a device. It knows nothing of the page.
 
 const SUBPROTOCOL = "jetwire.v1.json";
 const REPLY_TIMEOUT = 15000;
+const ACK_EVERY = 100; // milliseconds between two acks of a subscription
+const LATER = new Set(["unavailable", "timeout", "internal", "draining"]); // an ended subscription is asked for again
 
 // Close codes after which the same would fail again, and those that want a new token; the others mean: come back later.
-const NEVER = new Set([1000, 1002, 1003, 1007, 1009, 4000, 4001, 4002, 4003, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4019, 4024]);
+const NEVER = new Set([1000, 1002, 1003, 1007, 1009, 4000, 4001, 4002, 4003, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4019, 4024, 4025, 4026]);
 const WITH_TOKEN = new Set([4004, 4005, 4006]);
 
 // ProtocolError is what a request fails with.
@@ -40,11 +42,16 @@ export function parse(text) {
     typeof v === "number" && context?.source && String(v) !== context.source ? JSON.rawJSON(context.source) : v);
 }
 
-// Link calls on.state(name, detail), on.message(channel, message), on.gap(gap), on.error(error) and on.subscribed(channel, reply).
+// Link calls on.state(name, detail), on.message(channel, message), on.gap(gap), on.error(error), on.subscribed(channel, reply),
+// on.restored(channel, position) for a subscription that the server kept for the device, and on.refused(channel, error). A channel may be
+// a pattern. What the page has shown of a subscription it says by shown(channel, seq).
 export class Link {
-  constructor(url, token, on) {
-    Object.assign(this, { url, token, on });
-    this.subs = new Map(); // channel -> {epoch, seq, ready, repaired}; seq undefined: from now on
+  constructor(url, token, on, device) {
+    Object.assign(this, { url, token, on, device });
+    // channel -> {epoch, seq, ready, repaired}; seq undefined: from now on. With a device also what was shown, what the server has
+    // sent on this connection (seen), and what the last ack on it said (told).
+    this.subs = new Map();
+    this.dropped = new Set(); // unsubscribed while there was no connection
     this.pending = new Map(); // id -> {resolve, reject, timer}
     this.nextID = 1;
     this.failures = 0;
@@ -62,16 +69,64 @@ export class Link {
 
   async connect(ws) {
     try {
-      const reply = await this.request("connect", { token: this.token, client: "jetwire-page/1" });
+      const reply = await this.request("connect", { token: this.token, client: "jetwire-page/1", device: this.device || undefined });
       if (ws !== this.ws) return;
       this.failures = 0;
       this.ready = true;
       this.on.state("connected", reply);
       this.heartbeat(reply.ping);
-      for (const channel of this.subs.keys()) this.ask(channel);
+      for (const [channel, s] of this.subs) if (!s.ready) this.ask(channel);
     } catch (e) {
       if (ws === this.ws) this.refused = e; // the close that follows says what to do
     }
+  }
+
+  // restore takes over what the server has kept for the device. What is known already is dropped when it comes again.
+  restore(list) {
+    for (const r of list) {
+      if (this.dropped.has(r.channel)) {
+        this.request("unsubscribe", { channel: r.channel }).then(() => this.dropped.delete(r.channel), () => {});
+        continue;
+      }
+      let s = this.subs.get(r.channel);
+      const known = s?.seq !== undefined;
+      if (!s) this.subs.set(r.channel, s = {});
+      s.ready = true;
+      if (r.qos !== 0) {
+        if (known && s.epoch !== r.epoch) this.gap({ channel: r.channel, epoch: r.epoch, from: 0, reason: "epoch" });
+        if (!known || s.seq < r.since) Object.assign(s, { seq: r.since, epoch: r.epoch, shown: r.since });
+        Object.assign(s, { seen: r.since, told: r.since });
+      }
+      if (!known) this.on.restored(r.channel, r);
+    }
+  }
+
+  // shown says that a message is on the screen. The server is told soon, and keeps that for the device.
+  shown(channel, seq) {
+    const s = this.subs.get(channel);
+    if (!s || !this.durable || !(seq > (s.shown ?? -1))) return;
+    s.shown = seq;
+    this.acknowledge(channel, s);
+  }
+
+  acknowledge(channel, s) {
+    s.timer ??= setTimeout(() => {
+      s.timer = undefined;
+      this.ack(channel, s);
+    }, ACK_EVERY);
+  }
+
+  // ack never goes beyond what the server has sent on this connection: that it would refuse.
+  ack(channel, s) {
+    const seq = Math.min(s.shown ?? 0, s.seen ?? 0);
+    if (!this.ready || !s.ready || this.subs.get(channel) !== s || !(seq > s.told)) return;
+    s.told = seq;
+    this.ws.send(JSON.stringify({ ack: { channel, seq, epoch: s.epoch } }));
+  }
+
+  // flush tells at once what was shown: the page goes.
+  flush() {
+    for (const [channel, s] of this.subs) this.ack(channel, s);
   }
 
   // heartbeat asks for an answer now and then, since a browser does not show the server's pings.
@@ -99,7 +154,11 @@ export class Link {
       p.reject(new ProtocolError("connection_lost", `the outcome is unknown (${name})`));
     }
     this.pending.clear();
-    for (const s of this.subs.values()) s.ready = false;
+    for (const s of this.subs.values()) {
+      s.ready = false;
+      clearTimeout(s.timer);
+      s.timer = undefined;
+    }
     const refused = this.refused;
     this.refused = null;
     if (this.ended) return;
@@ -124,6 +183,7 @@ export class Link {
     this.ended = true;
     clearTimeout(this.retry);
     clearInterval(this.beat);
+    this.flush();
     this.ws.close(1000);
     this.on.state("closed", { code: 1000, why: "" });
   }
@@ -153,6 +213,7 @@ export class Link {
       if (o.id !== undefined) this.answer(o);
       else if (o.message) this.message(o.message);
       else if (o.gap) this.gap(o.gap);
+      else if (o.unsubscribed) this.unsubscribed(o.unsubscribed);
       else if (o.expired) this.on.error(new ProtocolError("expired_token", `the connection ends in ${o.expired.grace} s; connect with a new token`));
       else if (o.reconnect) this.after = o.reconnect.after;
       else if (o.error) this.on.error(new ProtocolError(o.error.code, o.error.message));
@@ -166,39 +227,70 @@ export class Link {
     clearTimeout(p.timer);
     // Whatever follows in the same frame stands behind the reply, so what the reply changes is changed now.
     if (o.subscribe) this.subscribed(o.subscribe);
+    if (o.connect) {
+      this.durable = o.connect.durable;
+      if (this.durable) this.restore(this.durable.restored);
+    }
     if (o.error) p.reject(new ProtocolError(o.error.code, o.error.message));
     else p.resolve(o[p.name] ?? {});
   }
 
   // message hands on what is next, drops what was handed on, and asks again where something is missing.
   message(m) {
-    const s = this.subs.get(m.channel);
+    const channel = m.pattern ?? m.channel, s = this.subs.get(channel);
     if (!s) return;
     if (m.seq === undefined) {
-      this.on.message(m.channel, m);
+      this.on.message(channel, m);
       return;
     }
+    if (this.durable && s.ready) s.seen = Math.max(s.seen ?? 0, m.seq);
     if (s.seq !== undefined) {
-      if (m.seq <= s.seq || s.asking) return;
+      if (m.seq <= s.seq || s.asking) {
+        if (this.durable && m.seq <= s.shown) { // the ack has not arrived
+          s.told = Math.min(s.told, m.seq - 1);
+          this.acknowledge(channel, s);
+        }
+        return;
+      }
       if (m.prev > s.seq) {
         if (s.repaired !== s.seq) {
           s.repaired = s.seq;
-          this.repair(m.channel, s);
+          // With a device nothing is unsubscribed: the server would forget the position. A new connection brings it again.
+          if (this.durable) this.drop("a message is missing");
+          else this.repair(channel, s);
           return;
         }
-        this.on.gap({ channel: m.channel, from: s.seq + 1, to: m.prev, reason: "retention" });
+        this.on.gap({ channel, from: s.seq + 1, to: m.prev, reason: "retention" });
       }
     }
     s.seq = m.seq;
-    this.on.message(m.channel, m);
+    this.on.message(channel, m);
   }
 
   gap(g) {
     const s = this.subs.get(g.channel);
     if (!s) return;
-    s.epoch = g.epoch;
-    s.seq = g.reason === "epoch" ? 0 : Math.max(g.to, s.seq ?? 0);
+    if (g.reason === "epoch" && s.epoch === g.epoch) return; // known already
+    if (g.reason === "epoch") Object.assign(s, { epoch: g.epoch, seq: 0, shown: 0, seen: 0, told: 0 });
+    else {
+      if (s.seen !== undefined) s.seen = Math.max(s.seen, g.to);
+      if (s.seq >= g.to) return; // known: sent again
+      Object.assign(s, { epoch: g.epoch, seq: g.to });
+    }
     this.on.gap(g);
+  }
+
+  // unsubscribed takes the end of a subscription.
+  unsubscribed(u) {
+    const s = this.subs.get(u.channel);
+    if (!s?.ready) return;
+    s.ready = false;
+    if (LATER.has(u.code)) {
+      setTimeout(() => { if (this.ready && this.subs.get(u.channel) === s && !s.ready) this.ask(u.channel); }, 1000 + Math.random() * 2000);
+      return;
+    }
+    this.subs.delete(u.channel);
+    this.on.refused(u.channel, new ProtocolError(u.code, u.message));
   }
 
   async repair(channel, s) {
@@ -216,13 +308,15 @@ export class Link {
   subscribe(channel) {
     if (this.subs.has(channel)) return Promise.resolve();
     this.subs.set(channel, {});
+    this.dropped.delete(channel);
     return this.ready ? this.ask(channel) : Promise.resolve();
   }
 
   async ask(channel) {
     const s = this.subs.get(channel);
     const body = { channel };
-    if (s.seq !== undefined) Object.assign(body, { since: s.seq, epoch: s.epoch });
+    // For a device, the position becomes what was acknowledged.
+    if (s.seq !== undefined) Object.assign(body, { since: this.durable ? s.asked = s.shown ?? s.seq : s.seq, epoch: s.epoch });
     try {
       await this.request("subscribe", body);
     } catch (e) {
@@ -237,12 +331,15 @@ export class Link {
     if (!s) return;
     s.ready = true;
     // A gap moves a position of another epoch; until it comes, the old epoch's name stays with the old position.
-    if (s.seq === undefined) Object.assign(s, { seq: reply.seq, epoch: reply.epoch });
+    if (s.seq === undefined) Object.assign(s, { seq: reply.seq, epoch: reply.epoch, shown: reply.seq, asked: reply.seq });
+    s.seen = s.told = s.epoch === reply.epoch ? s.asked : 0;
     this.on.subscribed(reply.channel, reply);
   }
 
   unsubscribe(channel) {
-    if (this.subs.delete(channel) && this.ready) this.request("unsubscribe", { channel }).catch(() => {});
+    if (!this.subs.delete(channel)) return;
+    if (this.ready) this.request("unsubscribe", { channel }).catch((e) => { if (e.code === "connection_lost") this.dropped.add(channel); });
+    else if (this.device) this.dropped.add(channel);
   }
 
   publish(channel, text, qos) {
