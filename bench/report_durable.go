@@ -49,6 +49,6 @@ type Storm struct {
 	Again     int    `json:"again"`         // users that came back once more, to see that their acks had been stored
 	Returned  uint64 `json:"redelivered"`   // messages that these got again
 
-	Counted   map[string]Figure `json:"server_counted"` // by the server's counters, from the first connect until the last answer
+	Counted   map[string]Figure `json:"server_counted"` // by the server's counters, from the first connect until the acks were stored
 	Stretches []Stretch         `json:"stretches"`      // live traffic beside it
 }

@@ -58,7 +58,7 @@ func (o ResumeStorm) Run(ctx context.Context) (r *Report, err error) {
 	o.Load = l
 	r = newReport("resume-storm", &l)
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Users, o.Users, 1, int(wire.AtLeastOnce)
-	r.Storm = &Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: unknown}
+	r.Storm = &Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: unknown, Requests: unknown}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // see SlowReaders
 	s := &stormRun{o: &o, r: r, acked: make(chan struct{})}
 	if err := s.prepare(ctx); err != nil {
@@ -89,8 +89,9 @@ type stormRun struct {
 
 	loops     []*loop // of the users that came back
 	returning *flow
-	open      atomic.Int64  // users that have not got an answer to their last ack
-	acked     chan struct{} // closed when there are none
+	open      atomic.Int64       // users that have not got an answer to their last ack
+	acked     chan struct{}      // closed when there are none
+	before    map[string]float64 // the server's metrics, before anybody came back
 }
 
 // prepare makes the users known to the server, and fills their inboxes when they are away.
@@ -259,11 +260,7 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 	s.r.Delivered = Figure(total) / x.Delivered
 	x.CPU = s.r.ServerCores * s.r.Measured * 1e6 / Figure(total)
 	s.r.CPUDelivery = x.CPU
-	after, err := o.Target.metrics(ctx)
-	if err == nil {
-		x.Counted = counted(before, after)
-		x.Requests = natsRequests(x.Counted)
-	}
+	s.before = before
 	return context.Cause(ctx)
 }
 
@@ -342,6 +339,10 @@ func (s *stormRun) again(ctx context.Context) (err error) {
 	o := s.o
 	if err := sleep(ctx, ackDelay); err != nil {
 		return err
+	}
+	if after, err := o.Target.metrics(ctx); err == nil && s.before != nil {
+		s.r.Storm.Counted = counted(s.before, after)
+		s.r.Storm.Requests = natsRequests(s.r.Storm.Counted)
 	}
 	f := newFleet(&o.Load, wire.AtLeastOnce)
 	fl := newFlow(&o.Load, f, s.inboxes, 1)

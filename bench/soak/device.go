@@ -30,6 +30,7 @@ type gadget struct {
 	durable bool
 	qos     wire.QoS
 	held    gate // its handler waits here
+	lapse   gate // its acks wait here
 
 	wg     sync.WaitGroup
 	coming sync.Mutex // held while it is started, stopped or taken over
@@ -121,6 +122,7 @@ func (g *gadget) stop() {
 	g.end()
 	g.end = nil
 	g.held.open()
+	g.lapse.open()
 	g.wg.Wait()
 }
 
@@ -405,7 +407,7 @@ func (st *station) acknowledge() {
 			return
 		case <-t.C:
 		}
-		if !st.g.held.waitFor(st.quit) {
+		if !st.g.held.waitFor(st.quit) || !st.g.lapse.waitFor(st.quit) {
 			return
 		}
 		st.g.mu.Lock()

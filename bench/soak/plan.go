@@ -22,6 +22,7 @@ const (
 	Choke  Fault = "choke"  // a client's connection brings nothing from the server, for For
 	Hold   Fault = "hold"   // a subscriber's handler does not return, for For
 	Vanish Fault = "vanish" // a subscriber closes, and comes back after For; a device has forgotten everything then
+	Lapse  Fault = "lapse"  // a device acknowledges nothing, for For
 	Take   Fault = "take"   // a device connects a second time, and the older connection has to go
 )
 
@@ -74,6 +75,7 @@ func NewPlan(o *Options) []Event {
 			case durable:
 				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 3*time.Second)
 				p.spans(Vanish, name, 5*time.Second, 50*time.Millisecond, 4*time.Second)
+				p.spans(Lapse, name, 4*time.Second, 500*time.Millisecond, 5*time.Second)
 				p.spans(Take, name, 3*time.Second, 0, time.Millisecond)
 			case matching:
 				p.spans(Hold, name, 4*time.Second, 100*time.Millisecond, 2*time.Second)

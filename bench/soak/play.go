@@ -32,7 +32,7 @@ func (r *run) play(ctx context.Context) {
 // key names what an event's fault is made by: events of one key follow each other, those of two may overlap.
 func key(e Event) string {
 	switch e.Fault {
-	case Hold, Vanish, Take:
+	case Hold, Vanish, Lapse, Take:
 		return string(e.Fault) + " " + e.Target
 	}
 	return e.Target
@@ -101,6 +101,10 @@ func (g *gadget) suffers(ctx context.Context, e Event) bool {
 		g.stop()
 		sleep(ctx, e.For)
 		g.start(ctx)
+	case Lapse:
+		g.lapse.close()
+		sleep(ctx, e.For)
+		g.lapse.reopen()
 	case Take:
 		g.takeOver(ctx)
 	default:

@@ -29,6 +29,8 @@ type Counters struct {
 	CatchUps  uint64 `json:"catch_ups"`  // times that a subscription joined the live path from behind
 	Holes     uint64 `json:"holes"`      // messages that the live path lacked and that were read again
 	GapPushes uint64 `json:"gap_pushes"` // gaps told to clients
+
+	Redeliveries uint64 `json:"redeliveries"` // times that a device's subscription went back to what was acknowledged
 }
 
 func (c *Counters) each(o *Counters, f func(mine *uint64, theirs uint64)) {
@@ -46,6 +48,7 @@ func (c *Counters) each(o *Counters, f func(mine *uint64, theirs uint64)) {
 	f(&c.CatchUps, o.CatchUps)
 	f(&c.Holes, o.Holes)
 	f(&c.GapPushes, o.GapPushes)
+	f(&c.Redeliveries, o.Redeliveries)
 }
 
 func (c *Counters) add(o Counters) { c.each(&o, func(mine *uint64, theirs uint64) { *mine += theirs }) }
@@ -113,7 +116,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	line("faults", "%d kills, %d drains, %d cuts, %d stalls, %d vanished and came back", r.Kills, r.Drains, r.Cuts, r.Stalls, r.Vanishes)
 	line("clients", "%d reconnects, %d requests again, %d repairs, %d sheds, %d redelivered and dropped, %d passed by",
 		r.Reconnects, r.Retries, r.Repairs, r.Sheds, r.Redelivered, r.Passes)
-	line("devices", "%d acks answered, %d times sent again on the same connection, %d taken over", r.Acks, r.Rewinds, r.Takeovers)
+	line("devices", "%d acks answered, went back %d times (%d arrived), %d taken over", r.Acks, r.Redeliveries, r.Rewinds, r.Takeovers)
 	line("server", "%d subscriptions became slow, %d catch-ups, %d holes refilled, %d gaps told; slowest start %.2f s",
 		r.Slow, r.CatchUps, r.Holes, r.GapPushes, r.SlowestStart)
 	line("verdict", "lost %d, duplicated %d, reordered %d, invented %d, altered %d, misplaced %d, misanswered %d",

@@ -28,7 +28,9 @@ const (
 )
 
 var (
-	wsAddress  = regexp.MustCompile(`ws://[^\s"']+`)
+	wsAddress    = regexp.MustCompile(`ws://[^\s"']+`)
+	storeAddress = regexp.MustCompile(`nats://[^\s"']+`)
+
 	errNoToken = errors.New("--url needs --token, or --data to sign one with the server's secret")
 	errDied    = errors.New("the server ended by itself")
 )
@@ -172,11 +174,11 @@ func (s *server) store() (*bench.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	address := natsAddress.FindString(s.process.Tail())
+	address := storeAddress.FindString(s.process.Tail())
 	if address == "" {
 		return nil, fmt.Errorf("the server did not say where its NATS listens; it said:\n%s", s.process.Tail())
 	}
-	return bench.OpenStore(strings.TrimRight(address, `",}`), natsUser, strings.TrimSpace(string(password)))
+	return bench.OpenStore(address, natsUser, strings.TrimSpace(string(password)))
 }
 
 func build(ctx context.Context, path string) error {

@@ -20,7 +20,7 @@ import (
 var errPromise = errors.New("the server did not keep its promise: see the report")
 
 // What soak tells the server besides where to listen: limits that are reached within a soak's pauses.
-var soakArgs = []string{"--ping-interval", "2s", "--queue-bytes", "16KiB", "--drain-timeout", "3s"}
+var soakArgs = []string{"--ping-interval", "2s", "--queue-bytes", "16KiB", "--drain-timeout", "3s", "--ack-wait", "1500ms"}
 
 func (p *program) soak() *cli.Command {
 	return &cli.Command{
@@ -198,5 +198,6 @@ func soakStats(ctx context.Context, s soak.Server) soak.Counters {
 	return soak.Counters{
 		Slow: uint64(m["jetwire_slow_sockets_total"]), CatchUps: uint64(m["jetwire_caught_up_total"]),
 		Holes: uint64(m["jetwire_holes_total"]), GapPushes: uint64(m["jetwire_gaps_total"]),
+		Redeliveries: uint64(m["jetwire_redeliveries_total"]),
 	}
 }

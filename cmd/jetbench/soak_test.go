@@ -19,7 +19,7 @@ func TestSoakAgainstARealServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, log, err := jetbench(t, "soak", "--duration", "10s", "--kills", "2", "--rate", "800", "--devices", "0", "--patterns", "0", "--server-binary", path, "--server-log", "--json", "-")
+	out, log, err := jetbench(t, "soak", "--duration", "10s", "--kills", "2", "--rate", "800", "--server-binary", path, "--server-log", "--json", "-")
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, log)
 	}
