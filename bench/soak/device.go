@@ -213,7 +213,15 @@ func (g *gadget) connect(ctx context.Context) (*station, error) {
 	return st, nil
 }
 
+// tell shows what happens to a party that is traced.
+func (g *gadget) tell(format string, args ...any) {
+	if g.r.o.Trace == g.name {
+		g.r.o.Progress(g.name + ": " + fmt.Sprintf(format, args...))
+	}
+}
+
 func (g *gadget) fail(format string, args ...any) {
+	g.tell("failure: "+format, args...)
 	g.r.failures.add("%s: %s", g.name, fmt.Sprintf(format, args...))
 }
 
@@ -223,6 +231,7 @@ func (g *gadget) begin(st *station, r *wire.ConnectReply) error {
 	defer g.mu.Unlock()
 	g.keepStored(time.Now())
 	g.at = st
+	g.tell("connected as %s", r.Session)
 	text := []byte(nil)
 	if !g.durable {
 		for _, s := range g.subs {
@@ -255,6 +264,7 @@ func (g *gadget) begin(st *station, r *wire.ConnectReply) error {
 			if x.QoS != g.qos {
 				g.fail("%s is restored at QoS %d, and was %d", s.name, x.QoS, g.qos)
 			}
+			g.tell("%s restored at %d; sent acks up to %d, stored up to %d", s.name, x.Since, s.acked, s.floor)
 			s.asked, s.base = true, x.Since
 			s.beginRun(x.Epoch, x.Since, s.floor)
 		}
@@ -382,6 +392,7 @@ func (st *station) messageLocked(m *wire.Message) error {
 		if m.Prev > s.acked {
 			g.fail("%s went back from %d to %d, whose prev is %d: beyond what was acknowledged (%d)", name, s.run, m.Seq, m.Prev, s.acked)
 		}
+		g.tell("%s went back from %d to %d (prev %d); acks sent up to %d, answered up to %d", name, s.run, m.Seq, m.Prev, s.acked, st.answered[name])
 		g.r.count(Counters{Rewinds: 1})
 		s.beginRun(s.epoch, min(m.Prev, s.run), max(s.floor, st.answered[name]))
 	case m.Prev > s.run:
@@ -442,7 +453,9 @@ func (st *station) answeredLocked(s *gadgetSub, seq uint64, in *wire.Incoming) {
 	g := st.g
 	delete(st.inFlight, s.name)
 	if in.Kind == wire.KindError {
+		g.tell("the ack of %s at %d was refused: %v", s.name, seq, &in.Error)
 		switch {
+		case in.Error.Code == wire.TakenOver: // its close frame is on the way, and that is judged
 		case in.Error.Code.Comeback() == wire.Later:
 			st.sent[s.name] = 0
 		case g.at != st: // it was fenced
@@ -451,6 +464,7 @@ func (st *station) answeredLocked(s *gadgetSub, seq uint64, in *wire.Incoming) {
 		}
 		return
 	}
+	g.tell("the ack of %s at %d was answered (the connection counts: %v)", s.name, seq, g.at == st)
 	g.r.count(Counters{Acks: 1})
 	if g.qos == wire.ExactlyOnce {
 		s.floor = max(s.floor, seq)
@@ -471,6 +485,7 @@ func (st *station) answeredLocked(s *gadgetSub, seq uint64, in *wire.Incoming) {
 func (g *gadget) lost(ctx context.Context, st *station, turn int, why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.tell("the connection ended: %v (it counts: %v)", why, g.at == st)
 	var c closed
 	switch {
 	case ctx.Err() != nil:

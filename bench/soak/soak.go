@@ -78,6 +78,7 @@ type Options struct {
 	Devices   int // durable sessions, which forget everything, are taken over, and acknowledge; DefaultDevices, negative: none
 	Matching  int // subscribe to patterns; DefaultMatching, negative: none
 
+	Trace    string       // a device, or a subscriber to patterns, of which Progress is told everything
 	Progress func(string) // one line for people, now and then; nil: none
 }
 

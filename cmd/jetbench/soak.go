@@ -39,6 +39,7 @@ func (p *program) soak() *cli.Command {
 			&cli.IntFlag{Name: "devices", Value: soak.DefaultDevices, Usage: "durable sessions, which rely on what the server restores"},
 			&cli.IntFlag{Name: "patterns", Value: soak.DefaultMatching, Usage: "subscribers to patterns"},
 			&cli.IntFlag{Name: "kills", Usage: "of the server by SIGKILL (default: one in " + soak.DefaultKillEvery.String() + ", two at least)"},
+			&cli.StringFlag{Name: "trace", Usage: "show everything that happens to `NAME`, a device or a subscriber to patterns (device-0, matching-0)"},
 			&cli.BoolFlag{Name: "plan", Usage: "only print the schedule of faults"},
 			&cli.StringFlag{Name: "data", Usage: "data `DIR` of the server, which is then kept (default: one that is removed)"},
 			&cli.StringFlag{Name: "server-binary", Usage: "jetwire `PATH` to start (default: build ./cmd/jetwire)"},
@@ -54,6 +55,7 @@ func (p *program) soak() *cli.Command {
 func (p *program) runSoak(c *cli.Context) (err error) {
 	o := soak.Options{
 		Seed: c.Uint64("seed"), Duration: c.Duration("duration"), Rate: c.Float64("rate"), Payload: c.Int("payload"), Kills: c.Int("kills"),
+		Trace:    c.String("trace"),
 		Channels: c.Int("channels"), Publishers: c.Int("publishers"),
 		Steady: c.Int("subscribers"), Stalling: c.Int("subscribers"), Vanishing: c.Int("subscribers"),
 	}
