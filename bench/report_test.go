@@ -50,12 +50,17 @@ func TestFigureSurvivesJSON(t *testing.T) {
 
 func TestTextReport(t *testing.T) {
 	l := Load{}.withDefaults()
-	for _, scenario := range []string{"fanout", "rooms", "idle", "publish", "slow-readers"} {
+	for _, scenario := range []string{"fanout", "rooms", "idle", "publish", "slow-readers", "durable", "resume-storm"} {
 		r := newReport(scenario, &l)
 		r.Connections, r.CPUDelivery, r.ServerRSS, r.Published, r.Lost = 5000, 6.254, 1834, 123456, 3
 		r.note("a %s", "remark")
-		if scenario == "slow-readers" {
+		switch scenario {
+		case "slow-readers":
 			r.Stalled = &Stalled{Stretches: []Stretch{{Name: "stalled", Latency: noLatency()}}}
+		case "durable":
+			r.Cursors = &Cursors{}
+		case "resume-storm":
+			r.Storm = &Storm{Counted: map[string]Figure{"jetwire_x_total": 3}}
 		}
 		var b bytes.Buffer
 		if err := r.WriteText(&b); err != nil {

@@ -139,6 +139,24 @@ func TestSlowReadersAgainstARealServer(t *testing.T) {
 	}
 }
 
+func TestDurableAgainstARealServer(t *testing.T) {
+	r := measured(t, "durable", "--users", "60", "--batch", "25", "--sample", "60", "--settle", "1s")
+	x := r.Cursors
+	if x == nil || r.Received != 60 || x.Returned == 0 || x.Records != 1 || !(x.StoreBytes > 100 && x.StoreBytes < 1000) || !(x.ConsumersN < 10) || !(x.GoroutinesN > 1) {
+		t.Errorf("%+v, %+v", r, x)
+	}
+}
+
+func TestResumeStormAgainstARealServer(t *testing.T) {
+	for _, args := range [][]string{nil, {"--kill"}} {
+		r := measured(t, append([]string{"resume-storm", "--users", "40", "--messages", "5", "--live", "5", "--again", "20"}, args...)...)
+		x := r.Storm
+		if x == nil || r.Received != 200 || x.Returned != 0 || x.Killed != (args != nil) || !(x.Acked > 0) || !(x.Requests >= 120) || len(x.Stretches) != 2 {
+			t.Errorf("%v: %+v, %+v", args, r, x)
+		}
+	}
+}
+
 func TestRunningServer(t *testing.T) {
 	path, err := serverBinary()
 	if err != nil {
@@ -165,6 +183,7 @@ func TestUsage(t *testing.T) {
 		{"fanout", "--url", "ws://127.0.0.1:1/ws"}, // no token
 		{"fanout", "--qos", "3"}, {"fanout", "--no-such-flag"}, {"fanout", "stray"}, {"fanout", "--payload", "5"},
 		{"fanout", "--namespace", "a b"}, {"fanout", "--duration", "0"}, {"idle", "--steps", "5,4"}, {"idle", "--steps", "x"},
+		{"resume-storm", "--kill", "--url", "ws://127.0.0.1:1/ws"},
 	} {
 		if out, _, err := jetbench(t, args...); !errors.Is(err, errUsage) {
 			t.Errorf("%v: %v\n%s", args, err, out)
