@@ -395,6 +395,9 @@ func (st *station) messageLocked(m *wire.Message) error {
 		g.tell("%s went back from %d to %d (prev %d); acks sent up to %d, answered up to %d", name, s.run, m.Seq, m.Prev, s.acked, st.answered[name])
 		g.r.count(Counters{Rewinds: 1})
 		s.beginRun(s.epoch, min(m.Prev, s.run), max(s.floor, st.answered[name]))
+	case m.Prev > s.run && m.Prev <= st.sent[name]: // while it was sent again, what it had acknowledged was noted
+		g.tell("%s went on from %d to %d (prev %d), which it had acknowledged", name, s.run, m.Seq, m.Prev)
+		s.beginRun(s.epoch, m.Prev, max(s.floor, st.answered[name]))
 	case m.Prev > s.run:
 		g.r.o.Progress(fmt.Sprintf("%s: a message of %s is missing: position %d, prev %d, seq %d", g.name, name, s.run, m.Prev, m.Seq))
 		g.r.count(Counters{Repairs: 1})
