@@ -506,6 +506,13 @@ func (g *gadget) lost(ctx context.Context, st *station, turn int, why error) {
 	}
 }
 
+// serverEnds is told just before: a client that is cut off notices much later.
+func (g *gadget) serverEnds() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keepStored(time.Now())
+}
+
 // keepStored takes for stored what was acknowledged at QoS 1 long enough before the end of a connection. mu must be held.
 func (g *gadget) keepStored(end time.Time) {
 	for _, s := range g.subs {

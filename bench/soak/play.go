@@ -56,6 +56,9 @@ func (r *run) make(ctx context.Context, e Event) {
 		if e.Fault == Drain {
 			how = Server.Stop
 		}
+		for _, g := range r.gadgets {
+			g.serverEnds()
+		}
 		if err := r.server.end(how); err != nil {
 			r.failures.add("%s: %v", e.Fault, err)
 		}
