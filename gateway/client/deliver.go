@@ -21,6 +21,9 @@ const (
 
 // received takes a message from the reader.
 func (c *Client) received(cn *conn, m *wire.Message) {
+	if cn.over() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	name := m.Channel
@@ -47,6 +50,16 @@ func (c *Client) received(cn *conn, m *wire.Message) {
 	}
 }
 
+// over reports whether cn has ended: what the reader still has of it would follow what was dropped while it waited for room.
+func (cn *conn) over() bool {
+	select {
+	case <-cn.quit:
+		return true
+	default:
+		return false
+	}
+}
+
 // seenLocked notes how far the server has sent on this connection. It reports whether it has sent m on it before.
 func (s *Subscription) seenLocked(m *wire.Message) (again bool) {
 	if m.Seq == 0 || s.stage != active || !s.durableLocked() {
@@ -59,6 +72,9 @@ func (s *Subscription) seenLocked(m *wire.Message) (again bool) {
 
 // gap takes a gap push from the reader.
 func (c *Client) gap(cn *conn, g *wire.Gap) {
+	if cn.over() {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.subs[g.Channel]

@@ -149,3 +149,37 @@ func TestQueueOutlivesItsConnection(t *testing.T) {
 		s.want(t, "1", "2", "3", "4", "5")
 	})
 }
+
+// A connection that ends while the reader waits for room: the rest of what was read is not taken for a gap in what the server sent.
+func TestAConnectionThatEndsWhileTheQueueIsFull(t *testing.T) {
+	small := func(o *Options) { o.QueueMessages = 4 }
+	connected(t, small, func(t *testing.T, p *peer, c *Client, pc *peerConn) {
+		s := sink{hold: make(chan struct{})}
+		subscribe(t, c, pc, "a.b", "e1", 0, s.options())
+		pc.message("a.b", 1, 0)
+		synctest.Wait() // the handler holds it
+		var frame []byte
+		for i := range uint64(10) {
+			m := wire.Message{Channel: "a.b", Seq: i + 2, Prev: i + 1, Body: fmt.Append(nil, i+2)}
+			frame = wire.AppendMessagePush(frame, &m)
+		}
+		pc.raw(ws.NewTextFrame(frame))
+		synctest.Wait()
+		c.mu.Lock()
+		cn := c.conn
+		c.mu.Unlock()
+		cn.fail(errSilent)
+		pc = p.welcome()
+		if got := pc.subscribed("e1", 11); got.Since != 5 {
+			t.Errorf("resumed from %+v", got)
+		}
+		close(s.hold)
+		for i := uint64(5); i < 11; i++ {
+			pc.message("a.b", i+1, i)
+		}
+		s.want(t, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
+		if n := c.Stats(); n.Gaps != 0 || n.Repairs != 0 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
