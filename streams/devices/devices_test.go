@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if f := flag.Lookup("rapid.checks"); f != nil {
-		_ = f.Value.Set("15")
+		_ = f.Value.Set("300")
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -54,9 +54,10 @@ type session struct {
 	dev   *Device
 	was   Record
 
-	mu    sync.Mutex
-	at    []Position
-	taken atomic.Int32
+	mu       sync.Mutex
+	at       []Position
+	taken    atomic.Int32
+	released atomic.Bool
 }
 
 func (h *session) Positions() []Position {
@@ -69,6 +70,14 @@ func (h *session) TakenOver() {
 	if h.taken.Add(1) > 1 {
 		h.t.Errorf("%s was taken over twice", h.owner)
 	}
+}
+
+// first is the first position's sequence.
+func (h *session) first() uint64 {
+	if at := h.Positions(); len(at) > 0 {
+		return at[0].Seq
+	}
+	return 0
 }
 
 func (h *session) set(at ...Position) {
