@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if f := flag.Lookup("rapid.checks"); f != nil {
-		_ = f.Value.Set("300")
+		_ = f.Value.Set("1000")
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -364,6 +364,93 @@ func TestFencing(t *testing.T) {
 	}
 	if st := one.Stats(); st.Held != 0 || st.Conflicts != 20 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestStoredDuringTake: the older holder stores once more between the read and the write of a Take. What it was answered must not be lost.
+// (It was: the Take kept what it had read when the record had the same owner.)
+func TestStoredDuringTake(t *testing.T) {
+	srv := natstest.Run(t)
+	one := openOn(t, srv, nil)
+	a := hold(t, one, "ann", "phone")
+	late := &interloper{}
+	two := openAround(t, srv, nil, func(b bucket) bucket {
+		late.bucket = b
+		return late
+	})
+	for range 3 {
+		var seq uint64
+		late.before(func() {
+			seq = a.advance()
+			if err := a.store(); err != nil {
+				t.Error(err)
+			}
+		})
+		b := hold(t, two, "ann", "phone")
+		if seq == 0 || b.first() != seq {
+			t.Fatalf("given %d, %d had been stored", b.first(), seq)
+		}
+		eventually(t, "the takeover", func() bool { return a.taken.Load() == 1 })
+		a = hold(t, one, "ann", "phone")
+	}
+}
+
+// interloper is a bucket where something happens before the next write.
+type interloper struct {
+	bucket
+	mu sync.Mutex
+	do func()
+}
+
+func (l *interloper) before(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.do = do
+}
+
+func (l *interloper) put(key string, value []byte, rev uint64, done func(uint64, error)) {
+	l.mu.Lock()
+	do := l.do
+	l.do = nil
+	l.mu.Unlock()
+	if do != nil {
+		do()
+	}
+	l.bucket.put(key, value, rev, done)
+}
+
+// TestOlderWroteFirst: the record was deleted, and an older holder that had not heard of the newer one wrote it first. The newer one
+// takes it back, and tells. (It did not tell: both went on until the older one wrote again.)
+func TestOlderWroteFirst(t *testing.T) {
+	srv := natstest.Run(t)
+	one := openOn(t, srv, nil)
+	two := openAround(t, srv, nil, func(b bucket) bucket { return &muteOnce{bucket: b} })
+	a := hold(t, one, "ann", "phone")
+	b := hold(t, two, "ann", "phone")
+	if err := bucketOf(t, srv.Conn()).Purge(context.Background(), encodeToken("ann")+"."+encodeToken("phone")); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []*session{a, b} {
+		h.advance()
+		if err := h.store(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the older one to end", func() bool { return a.taken.Load() == 1 })
+	if r, _ := stored(t, srv, "ann", "phone"); r.owner != b.owner || b.taken.Load() != 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// muteOnce is a bucket that keeps the first announcement back.
+type muteOnce struct {
+	bucket
+	told atomic.Bool
+}
+
+func (m *muteOnce) announce(key string, by mark) {
+	if m.told.Swap(true) {
+		m.bucket.announce(key, by)
 	}
 }
 
