@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	natsd "github.com/nats-io/nats-server/v2/server"
@@ -25,16 +28,32 @@ var (
 func (p *program) natsServer() *cli.Command {
 	return &cli.Command{
 		Name: "nats-server", Hidden: true, Usage: "an embedded NATS server in a process of its own",
-		Flags:  []cli.Flag{&cli.StringFlag{Name: "data", Required: true}},
-		Action: func(c *cli.Context) error { return p.serveNATS(c.Context, c.String("data")) },
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Required: true}, &cli.StringFlag{Name: "name", Value: "jetbench"}, &cli.BoolFlag{Name: "sync"},
+			&cli.StringFlag{Name: "cluster"}, &cli.StringFlag{Name: "routes"},
+		},
+		Action: func(c *cli.Context) error {
+			o := &natsd.Options{
+				ServerName: c.String("name"), Host: "127.0.0.1", Port: natsd.RANDOM_PORT,
+				JetStream: true, StoreDir: c.String("data"), SyncAlways: c.Bool("sync"), NoLog: true, NoSigs: true,
+			}
+			if address := c.String("cluster"); address != "" {
+				host, port, err := net.SplitHostPort(address)
+				if err != nil {
+					return err
+				}
+				o.Cluster.Name, o.Cluster.Host, o.Routes = "jetbench", host, natsd.RoutesFromStr("nats://"+strings.ReplaceAll(c.String("routes"), ",", ",nats://"))
+				if o.Cluster.Port, err = strconv.Atoi(port); err != nil {
+					return err
+				}
+			}
+			return p.serveNATS(c.Context, o)
+		},
 	}
 }
 
-func (p *program) serveNATS(ctx context.Context, dir string) error {
-	s, err := natsd.NewServer(&natsd.Options{
-		ServerName: "jetbench", Host: "127.0.0.1", Port: natsd.RANDOM_PORT,
-		JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true,
-	})
+func (p *program) serveNATS(ctx context.Context, o *natsd.Options) error {
+	s, err := natsd.NewServer(o)
 	if err != nil {
 		return err
 	}
