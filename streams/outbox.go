@@ -26,6 +26,8 @@ type outgoing struct {
 	body     []byte
 	deadline int64
 	reply    string // set by the sender
+	group    *group // it belongs to; nil: none
+	alone    bool   // not to be sent in a group: one with it was refused
 }
 
 func (p *publisher) addBox(b *outbox) {
@@ -66,7 +68,7 @@ func (p *publisher) copyLocked(body []byte) []byte {
 
 // readyLocked lets the sender know of b if it has something that may be sent.
 func (p *publisher) readyLocked(b *outbox) {
-	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window {
+	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window || b.inFlight > 0 && b.together() {
 		return
 	}
 	b.ready = true
@@ -86,6 +88,15 @@ func (p *publisher) take(run []outgoing) []outgoing {
 	defer p.mu.Unlock()
 	for len(p.ready) > 0 && len(run) < sendRun {
 		b := p.ready[0]
+		if b.next < len(b.queue) && b.together() {
+			if len(run) > 0 {
+				break // a group leaves by itself
+			}
+			p.ready = p.ready[1:]
+			b.ready = false
+			run = p.takeGroupLocked(b, run)
+			break
+		}
 		p.ready = p.ready[1:]
 		b.ready = false
 		n := min(len(b.queue)-b.next, sendRun-len(run))

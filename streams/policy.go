@@ -46,6 +46,7 @@ type Policy struct {
 	Sync           bool          // answer and deliver only what Options.Sync has made to survive a power cut
 	ServerSyncs    bool          // the NATS servers sync before they acknowledge (sync_interval: always): somebody's word, which is not checked
 
+	batches  bool // the stream takes atomic batches, and is better off with them
 	unlisted bool // it is the default policy's: the storage of a stream that exists is kept
 }
 
@@ -78,3 +79,7 @@ func (p Policy) Durability() string {
 
 // synced reports whether acknowledgements and the tail wait for a sync of the store.
 func (p Policy) synced() bool { return p.Sync && p.Storage == File && p.Replicas <= 1 }
+
+// wantsBatches reports whether publishing in atomic batches saves the server syncs. Replicas sync what they take together
+// as it is.
+func (p Policy) wantsBatches() bool { return p.ServerSyncs && p.Storage == File && p.Replicas <= 1 }

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -34,6 +35,10 @@ type publisher struct {
 	bytes    int
 	chunk    []byte // bodies are copied into what is left of it
 	live     outbox // QoS 0 has no window
+	groups   uint64 // made so far
+	nonce    string // begins their ids; fixed
+
+	header [3][1]string // the sender's
 
 	published, refused, unknown atomic.Uint64
 }
@@ -42,11 +47,12 @@ type publisher struct {
 type pending struct {
 	stream *Stream
 	done   func(Ack, error)
+	group  *group // that this message ends; nil: it was sent by itself, or within one
 	head   uint64 // the stream's head when it was published: an answer that is not beyond it comes from a stream made anew
 }
 
 func newPublisher(l *Log) *publisher {
-	p := &publisher{log: l, wake: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
+	p := &publisher{log: l, nonce: rand.Text() + "-", wake: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
 	p.boxes = []*outbox{&p.live}
 	return p
 }
@@ -89,7 +95,7 @@ func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 		}
 	}
 	o := outgoing{
-		pending: pending{s, done, s.gen.Load().head.Load()},
+		pending: pending{stream: s, done: done, head: s.gen.Load().head.Load()},
 		subject: m.Channel, from: m.From, id: m.ID, dedup: m.QoS == 2,
 		deadline: time.Now().Add(p.log.opts.PublishTimeout).UnixNano(),
 	}
@@ -111,7 +117,6 @@ func (p *publisher) send(m *Message) error {
 // runSender sends what outboxes hold, in turn, until ctx ends.
 func (p *publisher) runSender(ctx context.Context) {
 	msg := &nats.Msg{Header: nats.Header{}}
-	var from, id, key [1]string
 	run := make([]outgoing, 0, sendRun)
 	for {
 		run = p.take(run[:0])
@@ -126,29 +131,44 @@ func (p *publisher) runSender(ctx context.Context) {
 		// All of them are registered before the first one is sent, which may hang: then the sweeper answers for the others too.
 		for i := range run {
 			if o := &run[i]; o.stream != nil {
+				if i == len(run)-1 {
+					o.pending.group = o.group
+				}
 				o.reply = p.waiting.add(o.pending, o.deadline)
 			}
 		}
+		if run[0].group != nil {
+			p.sendGroup(run, msg)
+			clear(run)
+			continue
+		}
 		for i := range run {
-			o := &run[i]
-			clear(msg.Header)
-			msg.Subject, msg.Data, msg.Reply = o.subject, o.body, o.reply
-			if o.from != "" {
-				from[0] = escape(o.from)
-				msg.Header[headerFrom] = from[:]
-			}
-			if o.id != "" {
-				id[0] = escape(o.id)
-				msg.Header[headerID] = id[:]
-			}
-			if o.dedup {
-				key[0] = dedupKey(o.from, o.subject, o.id)
-				msg.Header[headerMsgID] = key[:]
-			}
-			p.transmit(o, msg)
+			p.compose(&run[i], msg)
+			p.transmit(&run[i], msg)
 		}
 		clear(run)
 	}
+}
+
+// compose makes msg what is sent for o.
+func (p *publisher) compose(o *outgoing, msg *nats.Msg) {
+	clear(msg.Header)
+	msg.Subject, msg.Data, msg.Reply = o.subject, o.body, o.reply
+	if o.from != "" {
+		msg.Header[headerFrom] = header(&p.header[0], escape(o.from))
+	}
+	if o.id != "" {
+		msg.Header[headerID] = header(&p.header[1], escape(o.id))
+	}
+	if o.dedup {
+		msg.Header[headerMsgID] = header(&p.header[2], dedupKey(o.from, o.subject, o.id))
+	}
+}
+
+// header puts a value where a header needs no allocation for it.
+func header(at *[1]string, value string) []string {
+	at[0] = value
+	return at[:]
 }
 
 // transmit hands one message to the connection.
@@ -211,7 +231,11 @@ func (p *publisher) answer(w pending, a Ack, err error) {
 
 // onAck takes JetStream's answers.
 func (p *publisher) onAck(m *nats.Msg) {
-	if w, ok := p.waiting.take(m.Subject); ok {
+	switch w, ok := p.waiting.take(m.Subject); {
+	case !ok:
+	case w.group != nil:
+		p.onGroup(w, m)
+	default:
 		p.acknowledge(w, m)
 	}
 }
@@ -227,6 +251,11 @@ func (p *publisher) acknowledge(w pending, m *nats.Msg) {
 		p.settle(w, Ack{}, err)
 		return
 	}
+	p.accept(w, a)
+}
+
+// accept takes what JetStream says of a message that it has stored.
+func (p *publisher) accept(w pending, a pubAck) {
 	if a.seq <= w.head && !a.duplicate {
 		w.stream.suspect(func(ok bool) {
 			if ok {

@@ -452,3 +452,21 @@ func TestTailDeliversWhatIsSynced(t *testing.T) {
 	}
 	<-flushed
 }
+
+func TestDurabilityClasses(t *testing.T) {
+	for _, c := range []struct {
+		p    Policy
+		want string
+	}{
+		{Policy{}, DurabilityFile},
+		{Policy{Sync: true}, DurabilityFileSync},
+		{Policy{ServerSyncs: true}, DurabilityFileSync},
+		{Policy{Storage: Memory, Sync: true, ServerSyncs: true, Replicas: 3}, DurabilityMemory},
+		{Policy{Replicas: 3, Sync: true}, DurabilityReplicated},
+		{Policy{Replicas: 3, ServerSyncs: true}, DurabilityReplicatedSync},
+	} {
+		if got := c.p.Durability(); got != c.want {
+			t.Errorf("%+v: %s, want %s", c.p, got, c.want)
+		}
+	}
+}

@@ -67,6 +67,7 @@ func (p Policy) apply(c jetstream.StreamConfig) jetstream.StreamConfig {
 	c.MaxMsgSize = int32(min(p.MaxMessageSize+headerRoom, 1<<31-1))
 	c.Duplicates = p.DedupWindow
 	c.AllowDirect = true
+	c.AllowAtomicPublish = c.AllowAtomicPublish || p.wantsBatches()
 	c.Metadata = maps.Clone(c.Metadata)
 	if c.Metadata == nil {
 		c.Metadata = map[string]string{}
@@ -80,7 +81,7 @@ func differs(a, b jetstream.StreamConfig) bool {
 	return !slices.Equal(a.Subjects, b.Subjects) || a.Retention != b.Retention || a.Discard != b.Discard ||
 		a.DiscardNewPerSubject != b.DiscardNewPerSubject || a.Storage != b.Storage || a.Replicas != b.Replicas || a.MaxAge != b.MaxAge ||
 		limit(a.MaxMsgsPerSubject) != limit(b.MaxMsgsPerSubject) || limit(a.MaxBytes) != limit(b.MaxBytes) || limit(a.MaxMsgs) != limit(b.MaxMsgs) ||
-		a.MaxMsgSize != b.MaxMsgSize || a.Duplicates != b.Duplicates || a.AllowDirect != b.AllowDirect
+		a.MaxMsgSize != b.MaxMsgSize || a.Duplicates != b.Duplicates || a.AllowDirect != b.AllowDirect || a.AllowAtomicPublish != b.AllowAtomicPublish
 }
 
 // shrinks names the limits that would delete messages if a became b.
@@ -220,6 +221,7 @@ func effective(p Policy, c jetstream.StreamConfig) Policy {
 	p.Replicas, p.MaxAge = c.Replicas, c.MaxAge
 	p.MaxPerChannel, p.MaxBytes, p.MaxMessages = max(c.MaxMsgsPerSubject, 0), max(c.MaxBytes, 0), max(c.MaxMsgs, 0)
 	p.DedupWindow = c.Duplicates
+	p.batches = p.wantsBatches() && c.AllowAtomicPublish // which older servers do not know
 	return p
 }
 
