@@ -19,7 +19,8 @@ const (
 	backoffMin   = 20 * time.Millisecond
 	backoffMax   = 500 * time.Millisecond
 	replyTimeout = 5 * time.Second
-	workers      = 8 // goroutines that publish over one client
+	workers      = 8  // goroutines that publish over one client
+	inboxShare   = 10 // one message in so many is for the inbox of a device
 	publishLimit = 60 * time.Second
 	retryLimit   = 30 * time.Second // with publishLimit within the server's dedup window of two minutes
 )
@@ -148,6 +149,9 @@ func (w *worker) publish(ctx context.Context) {
 	w.sent++
 	own := w.n % len(r.publishers)
 	channel, user := r.channels[w.rng.IntN(len(r.channels))], publisherUser(own)
+	if n := max(0, r.o.Devices); n > 0 && w.rng.IntN(inboxShare) == 0 {
+		channel = inbox(durable.name(w.rng.IntN(n)))
+	}
 	id := fmt.Sprintf("%d-%d", w.n, w.sent)
 	size := w.rng.IntN(r.o.Payload)
 	w.buf = oracle.AppendBody(w.buf[:0], channel, user, id, size, oracle.Form(w.rng.IntN(int(oracle.Forms))))

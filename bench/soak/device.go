@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -47,6 +46,7 @@ type gadget struct {
 // gadgetSub is one subscription.
 type gadgetSub struct {
 	name    string // a channel or a pattern
+	inbox   bool   // the server subscribes to it by itself, at QoS 1
 	readers map[string]*oracle.Reader
 	asked   bool   // the server has answered that it is there
 	epoch   string // of run
@@ -70,6 +70,9 @@ func newGadget(r *run, k *kind, i int, l *link) *gadget {
 	if i%4 >= 2 || k == matching {
 		names = [][]string{{r.o.Namespace + ".room.*"}, {r.o.Namespace + ".>"}, {r.o.Namespace + ".*.0", r.channels[len(r.channels)-1]}}[i%3]
 	}
+	if g.durable {
+		g.subs = append(g.subs, &gadgetSub{name: inbox(g.name), inbox: true, readers: make(map[string]*oracle.Reader)})
+	}
 	for _, name := range names {
 		s := &gadgetSub{name: name, readers: make(map[string]*oracle.Reader)}
 		for _, channel := range r.channels {
@@ -85,6 +88,17 @@ func newGadget(r *run, k *kind, i int, l *link) *gadget {
 		g.subs = append(g.subs, s)
 	}
 	return g
+}
+
+// inbox is the channel of a user that devices are subscribed to by themselves.
+func inbox(user string) string { return "user." + user }
+
+// qosOf is the QoS of a subscription.
+func (g *gadget) qosOf(s *gadgetSub) wire.QoS {
+	if s.inbox {
+		return wire.AtLeastOnce
+	}
+	return g.qos
 }
 
 func (g *gadget) sub(name string) *gadgetSub {
@@ -250,7 +264,13 @@ func (g *gadget) begin(st *station, r *wire.ConnectReply) error {
 	}
 	for _, s := range g.subs {
 		x := restored[s.name]
+		if s.inbox && x != nil && len(s.readers) == 0 { // it begins with what comes from now on
+			s.acked = x.Since
+			s.readers[s.name] = g.r.oracle.Device(g.name, s.name, x.Since)
+		}
 		switch {
+		case s.inbox && x == nil:
+			g.fail("the inbox is not there (resumed: %v)", r.Durable.Resumed)
 		case x == nil && s.asked:
 			g.fail("the subscription to %s was answered once, and is not restored (resumed: %v)", s.name, r.Durable.Resumed)
 			s.asked = false
@@ -261,8 +281,8 @@ func (g *gadget) begin(st *station, r *wire.ConnectReply) error {
 			if x.Since > s.acked {
 				g.fail("%s is restored at %d, and nothing beyond %d was acknowledged", s.name, x.Since, s.acked)
 			}
-			if x.QoS != g.qos {
-				g.fail("%s is restored at QoS %d, and was %d", s.name, x.QoS, g.qos)
+			if x.QoS != g.qosOf(s) {
+				g.fail("%s is restored at QoS %d, and was %d", s.name, x.QoS, g.qosOf(s))
 			}
 			g.tell("%s restored at %d; sent acks up to %d, stored up to %d", s.name, x.Since, s.acked, s.floor)
 			s.asked, s.base = true, x.Since
@@ -375,9 +395,7 @@ func (st *station) messageLocked(m *wire.Message) error {
 	}
 	s := g.sub(name)
 	if s == nil {
-		if !strings.HasPrefix(name, "user.") {
-			g.fail("a message of %s came, which it has not subscribed to (channel %s)", name, m.Channel)
-		}
+		g.fail("a message of %s came, which it has not subscribed to (channel %s)", name, m.Channel)
 		return nil
 	}
 	reader := s.readers[m.Channel]
@@ -469,13 +487,13 @@ func (st *station) answeredLocked(s *gadgetSub, seq uint64, in *wire.Incoming) {
 	}
 	g.tell("the ack of %s at %d was answered (the connection counts: %v)", s.name, seq, g.at == st)
 	g.r.count(Counters{Acks: 1})
-	if g.qos == wire.ExactlyOnce {
+	if g.qosOf(s) == wire.ExactlyOnce {
 		s.floor = max(s.floor, seq)
 	}
 	if g.at != st {
 		return // the newer connection's runs have begun without it
 	}
-	if g.qos == wire.AtLeastOnce {
+	if g.qosOf(s) == wire.AtLeastOnce {
 		s.settled = append(s.settled, settledAck{seq, time.Now()})
 	}
 	st.answered[s.name] = seq

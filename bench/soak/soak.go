@@ -54,7 +54,7 @@ type Server interface {
 // Options of a run. Start and Token are needed; the zero value of each other field is the default named beside it.
 type Options struct {
 	Start func(context.Context) (Server, error)  // on the data directory of the one before; returns when it is ready
-	Token func(user string) (string, error)      // signs a token
+	Token func(user string) (string, error)      // signs a token; it must let publishers write to inboxes (user.>)
 	Stats func(context.Context, Server) Counters // asked now and then, and it may fail; nil: nothing is known of the server's insides
 
 	Seed     uint64
