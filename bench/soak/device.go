@@ -164,6 +164,7 @@ type station struct {
 	g       *gadget
 	life    context.Context // of the gadget, until it is stopped
 	quit    chan struct{}   // closed when the connection has ended
+	why     error           // set before
 	waiting sync.WaitGroup
 
 	// Guarded by gadget.mu.
@@ -347,6 +348,7 @@ func (st *station) serve(ctx context.Context) error {
 		err = st.read(st.incoming)
 	}
 	st.close()
+	st.why = err
 	close(st.quit)
 	st.waiting.Wait()
 	return err
@@ -565,6 +567,29 @@ func (g *gadget) takeOver(ctx context.Context) {
 	}
 }
 
+// takeOverInPeace connects a second time when nothing else happens: the older connection must be closed with its own code.
+func (g *gadget) takeOverInPeace(ctx context.Context) {
+	old := g.second(ctx)
+	if old == nil {
+		g.fail("it has no connection in the end")
+		return
+	}
+	deadline := time.NewTimer(takeoverTime)
+	defer deadline.Stop()
+	select {
+	case <-old.quit:
+	case <-ctx.Done():
+		return
+	case <-deadline.C:
+		g.fail("it connected a second time in the end, and the older connection was not closed within %v", takeoverTime)
+		return
+	}
+	var c closed
+	if !errors.As(old.why, &c) || c.code != wire.TakenOver {
+		g.fail("it connected a second time in the end, and the older connection ended with: %v", old.why)
+	}
+}
+
 // second begins a second connection, and returns the first; nil: there is none that lives.
 func (g *gadget) second(ctx context.Context) *station {
 	g.coming.Lock()
@@ -598,6 +623,7 @@ func (g *gadget) settle(ctx context.Context) {
 		}
 	}
 	sleep(ctx, ackStored)
+	g.takeOverInPeace(ctx)
 	g.stop()
 	g.start(ctx)
 	for time.Now().Before(deadline.Add(2*patience)) && !g.backAgain() {

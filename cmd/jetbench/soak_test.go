@@ -30,7 +30,7 @@ func TestSoakAgainstARealServer(t *testing.T) {
 	if r.Broken() || r.Kills != 2 || r.Drains != 1 {
 		t.Errorf("%s\n%s", out, log)
 	}
-	if r.Acknowledged < 500 || r.Delivered < 9*r.Acknowledged/2 || r.Reconnects < 20 || r.Cuts == 0 || r.Stalls == 0 || r.Vanishes == 0 || r.Walks == 0 || r.CatchUps == 0 {
+	if r.Acknowledged < 500 || r.Delivered < 9*r.Acknowledged/2 || r.Reconnects < 20 || r.Cuts == 0 || r.Stalls == 0 || r.Vanishes == 0 || r.Walks == 0 || r.CatchUps == 0 || r.Acks < 50 || r.Takeovers < 4 {
 		t.Errorf("too little happened:\n%s", out)
 	}
 }
