@@ -511,10 +511,10 @@ func (g *gadget) lost(ctx context.Context, st *station, turn int, why error) {
 	g.tell("the connection ended: %v (it counts: %v)", why, g.at == st)
 	var c closed
 	switch {
-	case ctx.Err() != nil:
 	case !errors.As(why, &c):
 	case c.code == wire.TakenOver && g.turn != turn:
 		g.r.count(Counters{Takeovers: 1})
+	case ctx.Err() != nil:
 	case c.code == wire.TakenOver && time.Since(g.abandoned) < usurpTime:
 		g.r.o.Progress(g.name + ": a connect that it had given up took the session over")
 	case c.code.Comeback() != wire.Later:

@@ -191,14 +191,15 @@ func build(ctx context.Context, path string) error {
 
 // watch returns a context that ends when a started server ends by itself.
 func (s *server) watch(ctx context.Context) context.Context {
-	if s.process == nil {
+	process := s.process // restart puts another in its place
+	if process == nil {
 		return ctx
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
-		case <-s.process.Ended():
-			cancel(fmt.Errorf("%w; the last it said:\n%s", errDied, s.process.Tail()))
+		case <-process.Ended():
+			cancel(fmt.Errorf("%w; the last it said:\n%s", errDied, process.Tail()))
 		case <-ctx.Done():
 		}
 	}()
