@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -83,7 +84,8 @@ func (h *Hub) retry() {
 	}
 }
 
-// catchUp is a worker.
+// catchUp is a worker. It gives way after each turn: without that, workers that have enough to do keep a processor for 10 ms at
+// a time, and whatever is live waits behind all of them at each step of its way.
 func (h *Hub) catchUp() {
 	for {
 		c := h.run.pop()
@@ -91,6 +93,7 @@ func (h *Hub) catchUp() {
 			return
 		}
 		h.turn(c)
+		runtime.Gosched()
 	}
 }
 
