@@ -158,6 +158,10 @@ func (s *Store) onRelease(d *Device) {
 	if d.marked.Load() || len(c.waiters) > 0 || now.Sub(c.written) > seenWithin {
 		c.dirty = true
 	}
+	if c.dirty && s.up { // nothing more will change: there is nothing to wait for
+		s.schedule(c)
+		return
+	}
 	s.rest(c)
 }
 

@@ -280,6 +280,20 @@ func TestChangedIsWrittenBehind(t *testing.T) {
 	}
 }
 
+// Behind a release nothing more can change: what has is written without waiting for more.
+func TestReleaseWritesAtOnce(t *testing.T) {
+	srv := natstest.Run(t)
+	s := openOn(t, srv, func(o *Options) { o.Delay = time.Hour })
+	a := hold(t, s, "ann", "phone")
+	a.advance()
+	a.dev.Changed()
+	a.dev.Release()
+	eventually(t, "the last change", func() bool {
+		r, _ := stored(t, srv, "ann", "phone")
+		return len(r.positions) == 1
+	})
+}
+
 func TestTakenOverHere(t *testing.T) {
 	s := openOn(t, natstest.Run(t), nil)
 	a := hold(t, s, "ann", "phone")
