@@ -301,6 +301,9 @@ func (p *pager) front(from uint64) {
 		int64(len(x.Before(nil, ch, 0, p.g.head.Load(), int(limit)))) >= limit {
 		to = max(to, oldest[0]-1)
 	}
+	if sparse := p.g.sparse.Load(); sparse >= from { // something is missing there, of whatever channel
+		to = max(to, min(sparse, p.g.head.Load()))
+	}
 	if to < from {
 		return
 	}

@@ -35,9 +35,14 @@ func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 		}
 		from := max(first, to-min(span, to-1))
 		w := index.NewWindow(from, to)
-		var n uint64
+		var n, missing uint64
+		next := from
 		err := s.scan(ctx, scanning{from: from, to: to, batch: scanBatch, headers: true, purpose: "Jetwire index"}, func(m *nats.Msg, at place) bool {
 			w.Add(m.Subject, at.sseq, at.time)
+			if at.sseq > next {
+				missing = at.sseq - 1
+			}
+			next = at.sseq + 1
 			n++
 			return true
 		})
@@ -51,8 +56,11 @@ func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 			continue
 		}
 		pause = retryLeast
-		if n < to-from && s.policy.Load().MaxPerChannel <= 0 {
-			raise(&g.sparse, to-1)
+		if next < to {
+			missing = to - 1
+		}
+		if missing > 0 && s.policy.Load().MaxPerChannel <= 0 {
+			raise(&g.sparse, missing)
 		}
 		g.index.Prepend(w)
 		if g.index.Floor() != from {

@@ -79,7 +79,8 @@ type generation struct {
 	// shaky: single messages have been deleted. Where the policy limits messages per channel the index, which hears of it late or never,
 	// may then have let older ones go that the log still holds.
 	shaky atomic.Bool
-	// sparse: where the log has no limit per channel, the rebuild found less than there must have been, up to here.
+	// sparse: where the log has no limit per channel, the rebuild found less than there must have been, up to here: messages
+	// were deleted one by one, or a damaged store has lost them.
 	sparse    atomic.Uint64
 	plans     plans
 	runs      runs
@@ -144,6 +145,10 @@ func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 	g := &generation{epoch: epochOf(info), index: index.New(s.budget), born: last}
 	if info.State.Msgs == last {
 		g.born = 0 // nothing has ever left this log
+	}
+	if n := info.State.NumDeleted; n > 0 && s.policy.Load().MaxPerChannel <= 0 {
+		s.log.opts.Logger.Warn("messages are missing from the middle of the stream: they were deleted one by one, or a damaged store has lost them; whoever needs what stood there is told of a gap",
+			"stream", s.name, "missing", n)
 	}
 	g.ring.max = s.log.opts.RingBytes
 	g.index.SetMaxPerChannel(s.policy.Load().MaxPerChannel)
