@@ -52,7 +52,8 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g.metrics = newMetrics(g)
 	g.hub = hub.New(hub.Options{
 		Message: messageFrame, Gap: gapFrame, Flush: flush, TooSlow: tooSlow,
-		AckWait: o.Limits.AckWait, MaxUnacked: o.Limits.Unacked, Logger: o.Logger,
+		PageBytes: min(hub.DefaultPageBytes, o.Limits.QueueBytes*3/4), // a page is to fit an empty queue
+		AckWait:   o.Limits.AckWait, MaxUnacked: o.Limits.Unacked, Logger: o.Logger,
 	})
 	so := o.Streams
 	so.Deliver, so.Reset = g.deliver, g.hub.Reset

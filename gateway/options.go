@@ -87,6 +87,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Limits.InFlight, DefaultInFlight)
 	def(&o.Limits.HistoryPage, DefaultHistoryPage)
 	def(&o.Limits.MessageBytes, transport.DefaultMaxMessage)
+	def(&o.Limits.QueueBytes, transport.DefaultQueueBytes)
 	if o.Limits.PingInterval <= 0 {
 		o.Limits.PingInterval = transport.DefaultPingInterval
 	}

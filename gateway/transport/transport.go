@@ -29,7 +29,7 @@ const (
 	DefaultPingInterval     = 25 * time.Second
 	DefaultStallTimeout     = time.Minute
 	DefaultMaxMessage       = 128 << 10
-	DefaultQueueBytes       = 256 << 10
+	DefaultQueueBytes       = 64 << 10
 )
 
 // Options configures a Server. The zero value of each field means the default that stands beside it.
