@@ -137,7 +137,7 @@ func (s *Session) addInbox(grant *auth.Grant, then func(*subscription, error)) {
 	r := Request{Subscribe: wire.Subscribe{Channel: sub.channel, QoS: sub.qos}, Acked: true, Held: true}
 	s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
 		if err != nil {
-			s.remove(sub)
+			s.remove(sub, false)
 			if wireError(err).Code.Comeback() != wire.Later {
 				err = nil
 			}
@@ -150,6 +150,21 @@ func (s *Session) addInbox(grant *auth.Grant, then func(*subscription, error)) {
 			}
 			then(sub, err)
 		})
+	})
+}
+
+// unparkLocked lets a subscription take the place of what the record has of its channel. That stays in the record until there is a
+// new position.
+func (s *Session) unparkLocked(sub *subscription) {
+	d := s.durable
+	d.parked = slices.DeleteFunc(d.parked, func(p Position) bool {
+		if p.Channel != sub.channel {
+			return false
+		}
+		if sub.from == nil {
+			sub.from = &p
+		}
+		return true
 	})
 }
 
@@ -171,7 +186,7 @@ func (s *Session) enlist(sub *subscription, place Subscription, done func(error)
 	device.Store(func(err error) {
 		if err != nil {
 			place.Cancel()
-			if left := s.remove(sub); left != nil {
+			if left := s.remove(sub, true); left != nil {
 				left()
 			}
 		}
@@ -203,26 +218,28 @@ func (s *Session) restore(sub *subscription) {
 			return
 		}
 		e := wireError(err)
-		left := s.remove(sub)
-		if e.Code.Comeback() == wire.Later {
-			s.park(from)
-		} else {
+		later := e.Code.Comeback() == wire.Later
+		if left := s.remove(sub, later); left != nil { // it was unsubscribed meanwhile
+			left()
+			return
+		}
+		if !later {
 			s.changed()
 		}
 		s.send(func(dst []byte) []byte {
 			return wire.AppendUnsubscribedPush(dst, &wire.Unsubscribed{Channel: from.Channel, Error: *e})
 		})
-		if left != nil {
-			left()
-		}
 	})
 }
 
+// changed tells the device, if there is one, that the positions have changed.
 func (s *Session) changed() {
 	s.mu.Lock()
 	device := s.deviceLocked()
 	s.mu.Unlock()
-	device.Changed()
+	if device != nil {
+		device.Changed()
+	}
 }
 
 // goOn does the commands that were held, and lets new ones come.

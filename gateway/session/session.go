@@ -104,7 +104,7 @@ type subscription struct {
 	channel string
 	place   Subscription // nil while it is being put in place
 	qos     wire.QoS
-	from    *Position // of the device's record; nil: it was subscribed to on this connection
+	from    *Position // of the device's record; nil: it has none
 	held    bool      // it is in place, and waits for the device's record to say so
 	ended   bool      // unsubscribed, or the session closed, while it was being put in place
 	leaving func()    // answers the unsubscribe that waits for it to be in place; nil: none does
@@ -239,7 +239,8 @@ func (s *Session) beginLocked() {
 func (s *Session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inFlight--; s.inFlight == s.opt.MaxInFlight-1 {
+	taking := s.durable != nil && s.durable.taking // then goOn lets more come
+	if s.inFlight--; s.inFlight == s.opt.MaxInFlight-1 && !taking {
 		s.conn.SetReading(true)
 	}
 }

@@ -23,8 +23,8 @@ func (s *Session) subscribe(id uint64, grant *auth.Grant, c wire.Subscribe) {
 	switch {
 	case device == nil:
 		s.attach(id, sub, c)
-	case c.QoS == wire.AtMostOnce: // there is no position to store: the record comes first
-		s.store(device, id, func() { s.attach(id, sub, c) })
+	case c.QoS == wire.AtMostOnce:
+		s.attachLossy(device, id, sub, c)
 	default:
 		s.attachDurable(id, sub, c)
 	}
@@ -41,6 +41,19 @@ func (s *Session) attach(id uint64, sub *subscription, c wire.Subscribe) {
 			return
 		}
 		s.settle(sub, place)
+	})
+}
+
+// attachLossy has a subscription stored and puts it in place: there is no position to store, and the record comes first.
+func (s *Session) attachLossy(device Device, id uint64, sub *subscription, c wire.Subscribe) {
+	s.begin()
+	device.Store(func(err error) {
+		s.end()
+		if err != nil {
+			s.unattached(id, sub, err)
+			return
+		}
+		s.attach(id, sub, c)
 	})
 }
 
@@ -73,7 +86,8 @@ func (s *Session) subscribed(id uint64, r *wire.SubscribeReply) {
 
 // unattached answers for a subscription that could not be put in place.
 func (s *Session) unattached(id uint64, sub *subscription, err error) {
-	left := s.remove(sub)
+	left := s.remove(sub, true)
+	s.changed() // the record may have it already
 	s.fail(id, wireError(err))
 	if left != nil {
 		left()
@@ -84,6 +98,9 @@ func (s *Session) unattached(id uint64, sub *subscription, err error) {
 func (s *Session) add(sub *subscription) *wire.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed { // nobody would cancel it
+		return wire.GoingAway.Err()
+	}
 	if s.findLocked(sub.channel) != nil {
 		return wire.AlreadySubscribed.With("this connection is subscribed to " + sub.channel + " already")
 	}
@@ -91,8 +108,8 @@ func (s *Session) add(sub *subscription) *wire.Error {
 		return wire.TooManySubscriptions.Err()
 	}
 	s.subs = append(s.subs, sub)
-	if d := s.durable; d != nil {
-		d.parked = slices.DeleteFunc(d.parked, func(p Position) bool { return p.Channel == sub.channel })
+	if s.durable != nil {
+		s.unparkLocked(sub)
 	}
 	return nil
 }
@@ -122,17 +139,24 @@ func (s *Session) findLocked(channel string) *subscription {
 	return nil
 }
 
-// remove takes out a subscription that could not be put in place, and returns what answers an unsubscribe that waits for it.
-func (s *Session) remove(sub *subscription) (left func()) {
+// remove takes out a subscription that could not be put in place, and returns what answers an unsubscribe that waits for it. With
+// keep, what the device's record has of it stays there, unless it was unsubscribed meanwhile.
+func (s *Session) remove(sub *subscription, keep bool) (left func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.removeLocked(sub)
+	if s.removeLocked(sub) && keep && sub.from != nil {
+		s.durable.parked = append(s.durable.parked, *sub.from)
+	}
 	return sub.leaving
 }
 
-func (s *Session) removeLocked(sub *subscription) {
-	if i := slices.Index(s.subs, sub); i >= 0 {
-		s.subs = slices.Delete(s.subs, i, i+1)
-	}
+// removeLocked reports false if it was removed before.
+func (s *Session) removeLocked(sub *subscription) bool {
 	sub.ended = true
+	i := slices.Index(s.subs, sub)
+	if i < 0 {
+		return false
+	}
+	s.subs = slices.Delete(s.subs, i, i+1)
+	return true
 }
