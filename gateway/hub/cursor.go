@@ -65,15 +65,18 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 	if r.Acked {
 		c.window = &window{}
 	}
-	t.cursors = append(t.cursors, c)
 	epoch, head := headOf(t.log)
-	t.last = max(t.last, head)
+	if len(t.cursors) == 0 { // later ones must not raise it: a pattern's next message would seem to follow one that others lack
+		t.last = head
+	}
+	t.cursors = append(t.cursors, c)
 	attached(epoch, head)
 	c.epoch, c.pos = epoch, head
 	if r.Resume && !r.Lossy {
 		c.pos, c.state = r.Since, queued
 		if r.Epoch != "" && r.Epoch != epoch {
 			c.pos, c.newEpoch = 0, true
+			c.leaveEpochLocked(r.Epoch, r.Since)
 		}
 	}
 	c.seen, c.acked = c.pos, c.pos
@@ -143,6 +146,9 @@ func (c *Cursor) Drained() {
 
 // renewLocked moves c to the front of the present epoch.
 func (c *Cursor) renewLocked(epoch string) {
+	if epoch != c.epoch {
+		c.leaveEpochLocked(c.epoch, c.acked)
+	}
 	c.epoch, c.pos, c.seen, c.newEpoch = epoch, 0, 0, !c.lossy
 	c.acked = 0
 	if w := c.window; w != nil {

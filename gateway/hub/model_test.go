@@ -237,7 +237,7 @@ func (w *world) ack(s *modelSink, channel string, how int) {
 		s.mu.Unlock()
 		return
 	}
-	if e, _ := o.cursor.Acked(); e != o.epoch || o.cursor.newEpoch { // the client has not heard of it yet
+	if e, owed := o.cursor.present(); e != o.epoch || owed { // the client has not heard of it yet
 		s.mu.Unlock()
 		return
 	}
@@ -285,6 +285,13 @@ func (w *world) restore(old, s *modelSink, channel string, takeover bool) {
 	if takeover {
 		w.cancel(old, channel)
 	}
+}
+
+// present returns the epoch that the cursor is in, and whether the client has still to be told.
+func (c *Cursor) present() (epoch string, owed bool) {
+	c.topic.shard.mu.Lock()
+	defer c.topic.shard.mu.Unlock()
+	return c.epoch, c.newEpoch
 }
 
 // ackAll has every client acknowledge all that it was sent.

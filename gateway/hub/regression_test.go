@@ -1,6 +1,10 @@
 package hub
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/jetwire/jetwire/streams"
+)
 
 // Programs that the model test found, each the shortest it came to.
 func TestCounterexamples(t *testing.T) {
@@ -32,5 +36,19 @@ func TestCounterexamples(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+// Who subscribes to a pattern does not send those behind who are live on it.
+func TestSubscribingLeavesOthersLive(t *testing.T) {
+	h := testHub(t)
+	l := &fixedLog{epoch: always("e"), head: 4}
+	first, second := &recorder{room: 9}, &recorder{room: 9}
+	h.Subscribe(Request{Channel: "a.*", Log: l, Sink: first}, nothing)
+	h.Deliver([]*streams.Message{{Channel: "a.x", Seq: 5}})
+	l.head = 9 // other channels
+	h.Subscribe(Request{Channel: "a.*", Log: l, Sink: second}, nothing)
+	h.Deliver([]*streams.Message{{Channel: "a.y", Seq: 10}})
+	if st := h.Stats(); st.Holes != 0 || len(first.seqs()) != 2 || len(second.seqs()) != 1 {
+		t.Errorf("%+v %v %v", st, first.seqs(), second.seqs())
 	}
 }

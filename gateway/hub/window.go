@@ -20,6 +20,13 @@ type window struct {
 	top      uint64   // the highest position ever reached in this epoch: acks may come up to here
 	progress time.Time
 	armed    bool // the cursor is in the shard's list of those that wait for acks
+
+	// What was acknowledged in another epoch counts until something is in the present one: who is restored before that is told of the
+	// gap again. An empty epoch: nothing was.
+	before struct {
+		epoch string
+		seq   uint64
+	}
 }
 
 func (c *Cursor) windowFull() bool {
@@ -62,6 +69,9 @@ func (c *Cursor) Ack(epoch string, seq uint64) error {
 	case seq > top:
 		return ErrAckAhead
 	}
+	if c.window != nil {
+		c.window.before.epoch = ""
+	}
 	if seq > c.acked {
 		c.acked = seq
 		c.acknowledgedLocked()
@@ -89,11 +99,21 @@ func (c *Cursor) acknowledgedLocked() {
 	}
 }
 
-// Acked returns the acknowledged position.
+// Acked returns the acknowledged position. It is of another epoch if the client has acknowledged nothing since that ended.
 func (c *Cursor) Acked() (epoch string, seq uint64) {
 	c.topic.shard.mu.Lock()
 	defer c.topic.shard.mu.Unlock()
+	if w := c.window; w != nil && w.before.epoch != "" {
+		return w.before.epoch, w.before.seq
+	}
 	return c.epoch, c.acked
+}
+
+// leaveEpochLocked keeps what was acknowledged in an epoch that has ended.
+func (c *Cursor) leaveEpochLocked(epoch string, seq uint64) {
+	if w := c.window; w != nil && w.before.epoch == "" {
+		w.before.epoch, w.before.seq = epoch, seq
+	}
 }
 
 // rewindEvery is the part of AckWait after which overdue acks are looked for.

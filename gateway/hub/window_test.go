@@ -162,6 +162,36 @@ func TestAcksEndWithTheEpoch(t *testing.T) {
 	})
 }
 
+// Whoever is restored before it has acknowledged anything of the new epoch is told of the gap again: it may not have had it.
+func TestOldPositionCountsUntilTheFirstAck(t *testing.T) {
+	withAcks(t, 2, func(a *acked) {
+		a.want(1, 2)
+		a.ack(2, nil)
+		position := func(epoch string, seq uint64) {
+			t.Helper()
+			if e, s := a.c.Acked(); e != epoch || s != seq {
+				t.Fatalf("acknowledged: %s/%d, want %s/%d", e, s, epoch, seq)
+			}
+		}
+		for life := 1; life <= 2; life++ {
+			a.log.anew([]string{"a.x"})
+			a.hub.Reset("a")
+			a.want(0, 1)
+			position(epochName(0), 2)
+		}
+		a.c.Cancel()
+		a.c = a.hub.Subscribe(Request{Channel: "a.x", Log: a.log, Sink: a.sink, Acked: true, Resume: true, Since: 2, Epoch: epochName(0)}, nothing)
+		a.want(0, 1)
+		position(epochName(0), 2)
+		a.ack(2, ErrAckAhead)
+		position(epochName(0), 2)
+		a.ack(1, nil)
+		position(epochName(2), 1)
+		a.hub.Reset("a") // the store came back with less of the same epoch
+		position(epochName(2), 0)
+	})
+}
+
 func TestHeldUntilDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{Message: messageFrame, Gap: gapFrame, Flush: func([]Sink) {}})
