@@ -38,6 +38,7 @@ func TestCounterexamples(t *testing.T) {
 		})
 	}
 }
+
 // Who subscribes to a pattern does not send those behind who are live on it.
 func TestSubscribingLeavesOthersLive(t *testing.T) {
 	h := testHub(t)
