@@ -190,9 +190,7 @@ func (o *oracle) take(f modelFrame) error {
 
 // ack acknowledges a position, and checks what the cursor says to that.
 func (o *oracle) ack(mu *sync.Mutex, epoch string, seq uint64) error {
-	err := o.cursor.Ack(epoch, seq)
 	mu.Lock()
-	defer mu.Unlock()
 	var want error
 	switch {
 	case o.lossy:
@@ -208,7 +206,8 @@ func (o *oracle) ack(mu *sync.Mutex, epoch string, seq uint64) error {
 		o.sent = slices.DeleteFunc(o.sent, func(s uint64) bool { return s <= seq })
 		o.pos = max(o.pos, seq)
 	}
-	if err != want {
+	mu.Unlock() // what the ack lets come may come before it returns
+	if err := o.cursor.Ack(epoch, seq); err != want {
 		return fmt.Errorf("%v: ack of %s/%d: %v, want %v", o, epoch, seq, err, want)
 	}
 	return nil

@@ -28,7 +28,8 @@ func TestCounterexamples(t *testing.T) {
 		"a deletion, all in one page": {Page: 6, Steps: []step{
 			{"store", 1, 5}, {"tail", 1, 9}, {"deliver", 1, 0}, {"remove", 1, 2}, {"subscribe", 1, 44},
 		}},
-		"more than a page, nothing new": {Page: 1, Steps: []step{{"store", 0, 9}, {"tail", 0, 9}, {"deliver", 0, 0}, {"subscribe", 0, 47}}},
+		"acknowledgements, subscribed before Reset": {SlowMS: 1, Page: 1, Steps: []step{{"anew", 2, 1}, {"acked", 11, 0}}},
+		"more than a page, nothing new":             {Page: 1, Steps: []step{{"store", 0, 9}, {"tail", 0, 9}, {"deliver", 0, 0}, {"subscribe", 0, 47}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.Workers = 1
