@@ -286,7 +286,7 @@ func (s *Session) close(code wire.Code) {
 	s.mu.Lock()
 	s.ending = true
 	s.mu.Unlock()
-	s.conn.Close(code, code.String())
+	s.conn.Close(code, clip(code.Err().Message))
 }
 
 // Drained is called when the connection has room again for what a subscription could not send.
