@@ -35,3 +35,30 @@ func TestDeletedBeforeSeen(t *testing.T) {
 		t.Fatalf("%+v %+v", p, p.Messages)
 	}
 }
+
+// Newest first and by time, a walk that ends before messages too old to be asked for must not be held up by what lies below them: there the
+// index may lack some, once single messages of a full channel were deleted.
+func TestDeletedIsToldByTime(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Policies = []Policy{{Namespace: "chat", MaxPerChannel: 7}} })
+	s := r.stream("chat.a")
+	for range 8 {
+		r.store("chat.a", "x")
+	}
+	since := r.store("chat.b", "x").Seq
+	gone := r.store("chat.a", "x").Seq
+	r.atHead(s, gone)
+	st, err := r.js().Stream(t.Context(), s.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DeleteMsg(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the deletion to be known", func() bool {
+		return r.page(s, PageRequest{Channel: "chat.a", After: since}).LostTo == gone
+	})
+	p := r.page(s, PageRequest{Channel: "chat.a", Newest: true, Since: r.delivered()[since-1].Time})
+	if len(p.Messages) > 0 || p.LostFrom > gone || p.LostTo < gone {
+		t.Fatalf("%+v", p)
+	}
+}

@@ -46,6 +46,7 @@ func (p *pager) run(ctx context.Context) (err error) {
 		if p.page.More {
 			low = p.page.Through
 		}
+		low = max(low, p.older+1) // what lies before is older than what was asked for
 		if err == nil && p.complete(low) {
 			p.front(low)
 		}
