@@ -164,8 +164,9 @@ func (s *Subscription) concernsLocked(g *Gap) bool {
 	case g.To != 0 && g.To <= s.pos.Seq:
 		return false
 	}
-	// While a subscribe is on its way, a gap further on may be of the one before: what lies between is still to come.
-	return s.stage == active || g.From <= s.pos.Seq+1
+	// While a subscribe is on its way, a gap further on may be of the one before: what lies between is still to come. So it is behind what was
+	// dropped: the server sends that again, and the gap too.
+	return s.stage == active && !s.behind || g.From <= s.pos.Seq+1
 }
 
 func (s *Subscription) otherEpochLocked(g *Gap) bool {
@@ -183,7 +184,7 @@ func (s *Subscription) gapLocked(g *Gap) {
 	} else {
 		s.pos.Seq = max(s.pos.Seq, g.To)
 	}
-	s.repaired = false
+	s.repaired, s.behind = false, false
 	s.queue = append(s.queue, event{gap: g, at: s.pos})
 	s.startLocked()
 }
