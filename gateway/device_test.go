@@ -200,6 +200,7 @@ func TestPatternSubscription(t *testing.T) {
 		g := start(t, ns, change)
 		bob := g.signIn("bob")
 		before := bob.publish("orders.1.status", `"before"`)
+		bob.hold("orders.1.status", before)
 		alice := g.signIn("alice")
 		at := alice.must("subscribe", `"channel":"orders.*.status"`).Subscribe
 		if at.Seq != before {

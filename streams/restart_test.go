@@ -286,9 +286,10 @@ func TestStreamMadeAnew(t *testing.T) {
 	if err := js.DeleteStream(ctx, s.name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(ctx, s.Policy().apply(jetstream.StreamConfig{})); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		t.Fatal(err)
-	}
+	eventually(t, "the stream to be made", func() bool { // the server may still be removing the old one's files
+		_, err := js.CreateStream(ctx, s.Policy().apply(jetstream.StreamConfig{}))
+		return err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse)
+	})
 	b := r.store("chat.x", "newer")
 	if b.Seq != 1 || b.Epoch == a.Epoch {
 		t.Fatalf("%+v after %+v", b, a)
