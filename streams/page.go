@@ -64,7 +64,7 @@ func (s *Stream) Page(ctx context.Context, r PageRequest) (Page, error) {
 	} else if ns != s.namespace {
 		return Page{}, fmt.Errorf("%w: it is not of namespace %s", ErrBadChannel, s.namespace)
 	}
-	p := &pager{s: s, g: s.gen.Load(), r: r, pattern: isPattern(r.Channel)}
+	p := &pager{s: s, g: s.gen.Load(), r: r, pattern: IsPattern(r.Channel)}
 	if p.pattern && (r.Newest || r.Since > 0) {
 		return Page{}, fmt.Errorf("%w: a pattern is read oldest first and from a sequence only; name a channel", ErrBadChannel)
 	}

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// isPattern reports whether a name that spaceOf accepts is a pattern.
-func isPattern(name string) bool { return strings.ContainsAny(name, "*>") }
+// IsPattern reports whether a channel or pattern is a pattern.
+func IsPattern(name string) bool { return strings.ContainsAny(name, "*>") }
 
 // spaceOf returns the namespace of a channel, or of a pattern: a channel name in which any token but the first may be *, and the last one >.
 func spaceOf(name string) (string, error) {
-	if !isPattern(name) {
+	if !IsPattern(name) {
 		return namespaceOf(name)
 	}
 	// With letters in the wildcards' places it must be a channel.

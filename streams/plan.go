@@ -36,7 +36,7 @@ type plans struct {
 	list []*plan // the one used last at the end
 }
 
-// planned returns a plan that holds what comes after a position, made if make is set and there is none.
+// planned returns a plan that holds what comes after a position, made if create is set and there is none.
 func (g *generation) planned(ctx context.Context, pattern string, after uint64, create bool) (*plan, error) {
 	for {
 		p, mine := g.plans.get(pattern, after, create)

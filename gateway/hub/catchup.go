@@ -167,7 +167,6 @@ func (h *Hub) takePageLocked(c *Cursor, page *sharedPage, skip int, own []byte, 
 		case !h.tellLostLocked(c, page, m.Seq, f) || !f.offer(c, frame):
 			return c.refusedLocked(f)
 		}
-		c.pos, c.seen = m.Seq, m.Seq
 		c.sentLocked(m.Seq)
 		h.delivered.Add(1)
 	}
@@ -188,10 +187,7 @@ func (h *Hub) tellLostLocked(c *Cursor, page *sharedPage, before uint64, f *flus
 	if !h.tellGapLocked(c, Gap{From: from, To: to}, f) {
 		return false
 	}
-	c.pos, c.seen = to, to
-	if c.window != nil {
-		c.window.top = max(c.window.top, to)
-	}
+	c.movedLocked(to)
 	return true
 }
 

@@ -1,6 +1,10 @@
 package hub
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/jetwire/jetwire/streams"
+)
 
 // Cursor is one subscription: its position on a channel's log, and whether it stands at the head.
 type Cursor struct {
@@ -90,7 +94,7 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 }
 
 func (h *Hub) addLocked(sh *shard, r Request) *topic {
-	t := &topic{name: r.Channel, wild: isPattern(r.Channel), log: r.Log, hub: h, shard: sh, epoch: r.Log.Epoch()}
+	t := &topic{name: r.Channel, wild: streams.IsPattern(r.Channel), log: r.Log, hub: h, shard: sh, epoch: r.Log.Epoch()}
 	sh.topics[t.name] = t
 	if t.wild { // before the head is read, so that nothing passes in between
 		h.patterns.set(t.name, t)

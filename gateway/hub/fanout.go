@@ -66,11 +66,8 @@ func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 	frame, n := h.opt.Message(m, prev, t.pattern()), uint64(0)
 	if m.Seq == 0 { // it is for those who stand at the head
 		for _, c := range t.cursors {
-			if c.state == live && f.offer(c, frame) {
-				c.caughtLocked()
+			if h.offerOrSkipLocked(c, frame, f) {
 				n++
-			} else {
-				h.skipLocked(c, frame)
 			}
 		}
 		h.delivered.Add(n)
@@ -81,13 +78,10 @@ func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 		switch {
 		case c.state != live || m.Seq <= c.seen:
 		case c.lossy:
-			if f.offer(c, frame) {
-				c.caughtLocked()
+			if h.offerOrSkipLocked(c, frame, f) {
 				n++
-			} else {
-				h.skipLocked(c, frame)
 			}
-			c.pos, c.seen = m.Seq, m.Seq
+			c.movedLocked(m.Seq)
 		case prev > c.pos:
 			h.holes.Add(1)
 			c.state = queued
@@ -95,7 +89,6 @@ func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 		case c.windowFull():
 			c.state = unacked
 		case f.offer(c, frame):
-			c.pos, c.seen = m.Seq, m.Seq
 			c.sentLocked(m.Seq)
 			n++
 		default:
@@ -114,11 +107,16 @@ func (c *Cursor) refusedLocked(f *flushing) state {
 	return stalled
 }
 
-// skipLocked counts a message that a socket misses. At QoS 0 the newest one missed comes once there is room.
-func (h *Hub) skipLocked(c *Cursor, frame []byte) {
+// offerOrSkipLocked offers what is only for those who stand at the head and whose sockets have room. Whoever misses it is counted; at
+// QoS 0 the newest message missed comes once there is room.
+func (h *Hub) offerOrSkipLocked(c *Cursor, frame []byte, f *flushing) (taken bool) {
+	if c.state == live && f.offer(c, frame) {
+		c.caughtLocked()
+		return true
+	}
 	h.skipped.Add(1)
 	if !c.lossy {
-		return
+		return false
 	}
 	t := c.topic
 	t.newest = frame
@@ -126,6 +124,7 @@ func (h *Hub) skipLocked(c *Cursor, frame []byte) {
 		c.missed = true
 		t.missing++
 	}
+	return false
 }
 
 // caughtLocked notes that c's sink has taken the newest message.

@@ -189,7 +189,7 @@ func (l *modelLog) page(r streams.PageRequest) (modelPage, error) {
 
 // matches is the model's own: "a.>" and "a.*" are the patterns, of namespaces whose channels have two tokens.
 func matches(name, channel string) bool {
-	return name == channel || isPattern(name) && name[:2] == channel[:2]
+	return name == channel || streams.IsPattern(name) && name[:2] == channel[:2]
 }
 
 // channelSeqs returns the sequences of all that the channel, or those of the pattern, held in this epoch in (after, before).

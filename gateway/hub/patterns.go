@@ -85,6 +85,3 @@ func (n *node) match(dst []*topic, channel string) []*topic {
 	}
 	return dst
 }
-
-// isPattern reports whether a subscription names a pattern.
-func isPattern(s string) bool { return strings.ContainsAny(s, "*>") }

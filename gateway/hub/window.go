@@ -33,8 +33,17 @@ func (c *Cursor) windowFull() bool {
 	return c.window != nil && len(c.window.sent) >= c.topic.hub.opt.MaxUnacked
 }
 
-// sentLocked notes a message that the sink took.
+// movedLocked moves c to what the sink took.
+func (c *Cursor) movedLocked(to uint64) {
+	c.pos, c.seen = to, to
+	if w := c.window; w != nil {
+		w.top = max(w.top, to)
+	}
+}
+
+// sentLocked moves c to a message that the sink took, and that may have to be acknowledged.
 func (c *Cursor) sentLocked(seq uint64) {
+	c.movedLocked(seq)
 	w := c.window
 	if w == nil {
 		return
@@ -42,7 +51,7 @@ func (c *Cursor) sentLocked(seq uint64) {
 	if len(w.sent) == 0 {
 		w.progress = time.Now()
 	}
-	w.sent, w.top = append(w.sent, seq), max(w.top, seq)
+	w.sent = append(w.sent, seq)
 	if !w.armed {
 		w.armed = true
 		c.topic.shard.unacked = append(c.topic.shard.unacked, c)
