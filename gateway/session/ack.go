@@ -12,7 +12,6 @@ func (s *Session) ack(id uint64, c *wire.Ack) {
 	if sub != nil && !sub.held {
 		place = sub.place
 	}
-	device := s.deviceLocked()
 	s.mu.Unlock()
 	if place == nil {
 		s.fail(id, notSubscribed(channel))
@@ -25,13 +24,10 @@ func (s *Session) ack(id uint64, c *wire.Ack) {
 	done := func() {
 		s.reply(id, func(dst []byte) []byte { return wire.AppendAckReply(dst, id, channel, seq) })
 	}
-	switch {
-	case device == nil:
-		done()
-	case sub.qos == wire.ExactlyOnce:
-		s.store(device, id, done)
-	default:
-		device.Changed()
-		done()
+	if sub.qos == wire.ExactlyOnce {
+		s.store(id, done)
+		return
 	}
+	s.changed()
+	done()
 }

@@ -43,7 +43,10 @@ type durable struct {
 	parked []Position // which the token does not allow, or which could not be restored for now: they stay in the record
 }
 
-func (s *Session) deviceLocked() Device {
+// device returns the record of the device that the session holds; nil: it holds none.
+func (s *Session) device() Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.durable == nil {
 		return nil
 	}
@@ -73,12 +76,11 @@ func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 			}
 			told := &wire.Durable{Device: device, Resumed: r.Found, AckWait: s.opt.AckWait.Seconds(), MaxUnacked: s.opt.MaxUnacked}
 			for _, sub := range known {
-				p := sub.from
-				told.Restored = append(told.Restored, wire.Restored{Channel: p.Channel, QoS: p.QoS, Epoch: p.Epoch, Since: p.Seq})
+				told.Restored = append(told.Restored, restored(*sub.from))
 			}
 			if inbox != nil {
 				epoch, seq := inbox.place.Acked()
-				told.Restored = append(told.Restored, wire.Restored{Channel: inbox.channel, QoS: inbox.qos, Epoch: epoch, Since: seq})
+				told.Restored = append(told.Restored, restored(Position{inbox.channel, inbox.qos, epoch, seq}))
 			}
 			s.mu.Lock()
 			s.grant = grant
@@ -93,6 +95,10 @@ func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 			s.goOn()
 		})
 	})
+}
+
+func restored(p Position) wire.Restored {
+	return wire.Restored{Channel: p.Channel, QoS: p.QoS, Epoch: p.Epoch, Since: p.Seq}
 }
 
 // hasTaken reports false if the connection has ended meanwhile; the record stays as it is.
@@ -178,12 +184,12 @@ func (s *Session) isParked(channel string) bool {
 func (s *Session) enlist(sub *subscription, place Subscription, done func(error)) {
 	s.mu.Lock()
 	sub.place, sub.held = place, true
-	ended, device := sub.ended, s.deviceLocked()
+	ended := sub.ended
 	s.mu.Unlock()
 	if ended {
 		place.Cancel()
 	}
-	device.Store(func(err error) {
+	s.device().Store(func(err error) {
 		if err != nil {
 			place.Cancel()
 			if left := s.remove(sub, true); left != nil {
@@ -234,10 +240,7 @@ func (s *Session) restore(sub *subscription) {
 
 // changed tells the device, if there is one, that the positions have changed.
 func (s *Session) changed() {
-	s.mu.Lock()
-	device := s.deviceLocked()
-	s.mu.Unlock()
-	if device != nil {
+	if device := s.device(); device != nil {
 		device.Changed()
 	}
 }
@@ -273,8 +276,13 @@ func (s *Session) over(rest []byte, held bool) bool {
 	return s.ending || s.closed
 }
 
-// store has the record written before a command is answered.
-func (s *Session) store(device Device, id uint64, done func()) {
+// store has the record written before a command is answered; at once where there is no device.
+func (s *Session) store(id uint64, done func()) {
+	device := s.device()
+	if device == nil {
+		done()
+		return
+	}
 	s.begin()
 	device.Store(func(err error) {
 		s.end()

@@ -17,10 +17,7 @@ func (s *Session) subscribe(id uint64, grant *auth.Grant, c wire.Subscribe) {
 		s.fail(id, err)
 		return
 	}
-	s.mu.Lock()
-	device := s.deviceLocked()
-	s.mu.Unlock()
-	switch {
+	switch device := s.device(); {
 	case device == nil:
 		s.attach(id, sub, c)
 	case c.QoS == wire.AtMostOnce:

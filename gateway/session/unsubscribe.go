@@ -31,17 +31,9 @@ func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
 
 // unsubscribed answers, in a durable session once the record says so.
 func (s *Session) unsubscribed(id uint64, channel string) {
-	done := func() {
+	s.store(id, func() {
 		s.reply(id, func(dst []byte) []byte { return wire.AppendUnsubscribeReply(dst, id, channel) })
-	}
-	s.mu.Lock()
-	device := s.deviceLocked()
-	s.mu.Unlock()
-	if device == nil {
-		done()
-		return
-	}
-	s.store(device, id, done)
+	})
 }
 
 func notSubscribed(channel string) *wire.Error {
