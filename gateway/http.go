@@ -6,12 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// newHTTP is the handler of everything that is no WebSocket: health, metrics and the page.
+// newHTTP is the handler of everything that is no WebSocket: health, metrics, profiles and the page.
 func newHTTP(g *Gateway) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", g.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.opt.Metrics, promhttp.HandlerOpts{}))
+	mux.Handle("/debug/pprof/", newDebug(g.opt.APIKeys))
 	mux.HandleFunc(Path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this address speaks WebSocket: send an upgrade request", http.StatusUpgradeRequired)

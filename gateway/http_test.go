@@ -210,3 +210,45 @@ func TestTLS(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// What the profiler shows is for those who have a key; without one in the server nobody has.
+func TestProfilesNeedAKey(t *testing.T) {
+	const key = "0123456789abcdef"
+	keys, err := auth.NewKeys([]string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
+		with := start(t, ns, func(o *gateway.Options) { change(o); o.APIKeys = keys })
+		without := start(t, ns, change)
+		for _, test := range []struct {
+			g      *running
+			path   string
+			key    string
+			status int
+		}{
+			{with, "/debug/pprof/", key, http.StatusOK}, {with, "/debug/pprof/heap?debug=1", key, http.StatusOK},
+			{with, "/debug/pprof/profile?seconds=1", key, http.StatusOK}, {with, "/debug/pprof/cmdline", key, http.StatusNotFound},
+			{with, "/debug/pprof/", "", http.StatusUnauthorized}, {with, "/debug/pprof/heap", key + "x", http.StatusUnauthorized},
+			{without, "/debug/pprof/", key, http.StatusUnauthorized}, {without, "/debug/pprof/heap", "", http.StatusUnauthorized},
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+test.g.addr+test.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.key != "" {
+				req.Header.Set("Authorization", "Bearer "+test.key)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode != test.status || strings.Contains(string(body), key) || test.status == http.StatusUnauthorized && res.Header.Get("WWW-Authenticate") == "" {
+				t.Errorf("%s with %q: %d %.200s", test.path, test.key, res.StatusCode, body)
+			}
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+}

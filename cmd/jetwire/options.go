@@ -31,9 +31,14 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 	if err != nil {
 		return gateway.Options{}, fmt.Errorf("token secret: %w", err)
 	}
+	keys, err := auth.NewKeys(cfg.API.Keys)
+	if err != nil {
+		return gateway.Options{}, err
+	}
 	o := gateway.Options{
 		Streams:      streamOptions(cfg, nc, sync, log),
 		Verifier:     verifier,
+		APIKeys:      keys,
 		Rules:        map[string]auth.Rules{},
 		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),
 		Origins:      cfg.Origins,

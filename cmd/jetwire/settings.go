@@ -30,6 +30,7 @@ var serverSettings = []setting{
 	{"listen", "`HOST:PORT` for WebSockets and HTTP; port 0 takes a free one", func(c *config.Config) any { return &c.Listen }},
 	{"tls-cert", "`FILE` with the certificate chain (PEM)", func(c *config.Config) any { return &c.TLS.Cert }},
 	{"tls-key", "`FILE` with the certificate's key (PEM)", func(c *config.Config) any { return &c.TLS.Key }},
+	{"api-key", "`KEY`s for operators and backends, which open /debug/pprof; better given in the environment, since other users can see flags", func(c *config.Config) any { return &c.API.Keys }},
 	{"insecure-no-tls", "accept that other machines connect without TLS, because a proxy encrypts or the network is trusted", func(c *config.Config) any { return &c.InsecureNoTLS }},
 	{"origins", "`ORIGIN`s of web pages that may connect, besides the server's own, such as https://app.example.com; * for all", func(c *config.Config) any { return &c.Origins }},
 	{"nats", "`URL` of an external NATS server with JetStream, instead of the embedded one", func(c *config.Config) any { return &c.NATS.URL }},

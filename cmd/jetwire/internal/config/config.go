@@ -37,6 +37,7 @@ type Config struct {
 	TLS           TLS      `yaml:"tls"`
 	NATS          NATS     `yaml:"nats"`
 	Token         Token    `yaml:"token"`
+	API           API      `yaml:"api"`
 	Origins       []string `yaml:"origins"` // besides the server's own
 	Limits        Limits   `yaml:"limits"`
 	Memory        Memory   `yaml:"memory"`
@@ -74,6 +75,11 @@ type NATS struct {
 type Token struct {
 	Secret     string `yaml:"secret"`
 	SecretFile string `yaml:"secret_file"`
+}
+
+// API says which keys open what is for operators and backends.
+type API struct {
+	Keys []string `yaml:"keys"`
 }
 
 // Limits bounds what clients can make grow.

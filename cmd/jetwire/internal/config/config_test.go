@@ -167,6 +167,7 @@ func TestShowCanBeReadAgain(t *testing.T) {
 func TestShowHidesSecrets(t *testing.T) {
 	c := Default()
 	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
+	c.API.Keys = []string{"a-secret-key-of-a-backend", "a-secret-key-to-come"}
 	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, 127.0.0.1:4222,user:hunter2@d"
 	text, err := c.Show()
 	if err != nil {
@@ -186,6 +187,7 @@ func TestCheck(t *testing.T) {
 		"nats.listen":              func(c *Config) { c.NATS.Listen = "4222" },
 		"for the embedded server":  func(c *Config) { c.NATS.URL, c.NATS.Listen = "nats://x", "x:1" },
 		"both given":               func(c *Config) { c.Token = Token{"a", "b"} },
+		"api.keys: key 2 of 2":     func(c *Config) { c.API.Keys = []string{"0123456789abcdef", "short"} },
 		"origins":                  func(c *Config) { c.Origins = []string{"https://x.example/path"} },
 		"limits.subscriptions":     func(c *Config) { c.Limits.Subscriptions = 0 },
 		"limits.connections:":      func(c *Config) { c.Limits.Connections = -1 },

@@ -77,6 +77,7 @@ func (c Config) Show() ([]byte, error) {
 	if c.Token.Secret != "" {
 		c.Token.Secret = hidden
 	}
+	c.API.Keys = slices.Repeat([]string{hidden}, len(c.API.Keys))
 	c.NATS.URL = Redact(c.NATS.URL)
 	return yaml.Marshal(c)
 }
