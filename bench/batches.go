@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // Ways are how messages can be published to JetStream so that each is answered.
@@ -34,19 +36,19 @@ type Batches struct {
 
 // BatchReport is what one run of Batches measured.
 type BatchReport struct {
-	Way       string  `json:"way"`
-	InFlight  int     `json:"in_flight"`
-	Payload   int     `json:"payload_bytes"`
-	Published Figure  `json:"published_per_second"`
-	Latency   Latency `json:"latency_us"`
-	CPUClient Figure  `json:"client_cpu_us_per_message"`
-	CPUServer Figure  `json:"server_cpu_us_per_message"` // of all servers together
+	Way       string         `json:"way"`
+	InFlight  int            `json:"in_flight"`
+	Payload   int            `json:"payload_bytes"`
+	Published report.Figure  `json:"published_per_second"`
+	Latency   report.Latency `json:"latency_us"`
+	CPUClient report.Figure  `json:"client_cpu_us_per_message"`
+	CPUServer report.Figure  `json:"server_cpu_us_per_message"` // of all servers together
 }
 
 // Text returns the report as one line.
 func (r *BatchReport) Text() string {
 	return fmt.Sprintf("%-6s %5d waiting, %5d B: %8s/s, client %6s µs, servers %7s µs each; %s", r.Way, r.InFlight, r.Payload,
-		r.Published.text(0), r.CPUClient.text(2), r.CPUServer.text(2), r.Latency.text())
+		r.Published.Text(0), r.CPUClient.Text(2), r.CPUServer.Text(2), r.Latency.Text())
 }
 
 const (
@@ -71,7 +73,7 @@ type batchRun struct {
 	sentAt   []atomic.Int64 // by place
 	answered atomic.Uint64
 	mu       sync.Mutex
-	hist     histogram
+	hist     report.Histogram
 	from     atomic.Int64 // latencies count from then on
 
 	// Of fast ingest: places in the order of the flow.
@@ -90,7 +92,7 @@ func (o Batches) Run(ctx context.Context) (*BatchReport, error) {
 	}
 	defer nc.Close()
 	r := &batchRun{o: &o, nc: nc, prefix: nc.NewInbox() + ".", places: make(chan int, o.InFlight), failed: make(chan error, 1),
-		body: make([]byte, o.Payload), sentAt: make([]atomic.Int64, o.InFlight), hist: newHistogram(),
+		body: make([]byte, o.Payload), sentAt: make([]atomic.Int64, o.InFlight), hist: report.NewHistogram(),
 		flights: map[string][]int{}, slots: make(chan struct{}, batchFlights)}
 	r.from.Store(1 << 62)
 	for i := range o.InFlight {
@@ -186,8 +188,8 @@ func (r *batchRun) measure(ctx context.Context) (*BatchReport, error) {
 	defer r.mu.Unlock()
 	return &BatchReport{
 		Way: r.o.Way, InFlight: r.o.InFlight, Payload: r.o.Payload,
-		Published: Figure(float64(n) / time.Since(began).Seconds()), Latency: r.hist.latency(),
-		CPUClient: Figure(after - client).per(1e3 * float64(n)), CPUServer: Figure(servers).per(1e3 * float64(n)),
+		Published: report.Figure(float64(n) / time.Since(began).Seconds()), Latency: r.hist.Latency(),
+		CPUClient: report.Figure(after - client).Per(1e3 * float64(n)), CPUServer: report.Figure(servers).Per(1e3 * float64(n)),
 	}, nil
 }
 
@@ -211,7 +213,7 @@ func (r *batchRun) answer(place int, now int64) {
 	sent := r.sentAt[place].Load()
 	if sent >= r.from.Load() {
 		r.mu.Lock()
-		r.hist.record(now - sent)
+		r.hist.Record(now - sent)
 		r.mu.Unlock()
 	}
 	r.answered.Add(1)

@@ -3,10 +3,10 @@ package bench
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strconv"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -22,12 +22,12 @@ type broadcast struct {
 	qos        wire.QoS
 }
 
-func (b *broadcast) run(ctx context.Context) (r *Report, err error) {
+func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 	l := &b.load
-	r = newReport(b.scenario, l)
+	r = report.New(b.scenario, l.Payload)
 	r.Connections, r.Channels, r.QoS = b.channels*b.members, b.channels, int(b.qos)
 	if b.deliveries > 0 {
-		r.Target = Figure(b.deliveries)
+		r.Target = report.Figure(b.deliveries)
 	}
 	f := newFleet(l, b.qos)
 	if err := f.reserve(r.Connections + b.publishers); err != nil {
@@ -55,12 +55,12 @@ func (b *broadcast) run(ctx context.Context) (r *Report, err error) {
 	if err := flow.run(ctx, p, r); err != nil {
 		return nil, err
 	}
-	r.judgeClient()
+	r.Judge()
 	return r, nil
 }
 
 // join opens all sockets and measures what they cost.
-func (b *broadcast) join(ctx context.Context, flow *flow, p *publisher, r *Report) error {
+func (b *broadcast) join(ctx context.Context, flow *flow, p *publisher, r *report.Report) error {
 	target, conns := b.load.Target, make([]*conn, 0, r.Connections)
 	for range b.members {
 		for _, ch := range flow.channels {
@@ -73,10 +73,10 @@ func (b *broadcast) join(ctx context.Context, flow *flow, p *publisher, r *Repor
 		return err
 	}
 	after := target.edge(ctx)
-	r.CPUConnect = between(before, after).per(1e3 * float64(len(conns)))
+	r.CPUConnect = between(before, after).Per(1e3 * float64(len(conns)))
 	after = target.sample(ctx)
-	r.ServerRSS = (after.rss - before.rss).per(float64(len(conns)))
-	r.ServerHeap = (after.heap - before.heap).per(float64(len(conns)))
+	r.ServerRSS = (after.rss - before.rss).Per(float64(len(conns)))
+	r.ServerHeap = (after.heap - before.heap).Per(float64(len(conns)))
 	return p.join(ctx)
 }
 
@@ -88,36 +88,4 @@ func makeChannels(namespace, scenario string, n int) []*channel {
 		channels[i] = &channel{name: namespace + "." + scenario + "." + run + "." + strconv.Itoa(i), index: i}
 	}
 	return channels
-}
-
-// Shares past which the report says that something was at its limit.
-const (
-	busyLimit    = 0.9
-	machineLimit = 0.95
-	shortfall    = 0.98
-	otherLimit   = 0.15           // of the machine
-	delayLimit   = Figure(10_000) // µs
-)
-
-// judgeClient says whether the client, or the machine that it shares with the server, limited what was measured.
-func (r *Report) judgeClient() {
-	cores := Figure(runtime.NumCPU())
-	if r.ClientBusy > busyLimit {
-		r.ClientLimited = true
-		r.note("the client was at its limit: its busiest loop had work %.0f %% of the time; "+
-			"the server may be able to do more than this", 100*r.ClientBusy)
-	}
-	if r.ClientCores+r.ServerCores > machineLimit*cores {
-		r.note("the machine was at its limit: server and client used %.2f of %.0f cores", r.ClientCores+r.ServerCores, cores)
-	}
-	if r.OtherCores > otherLimit*cores {
-		r.note("other programs used %.2f of %.0f cores meanwhile: measure again on a quiet machine", r.OtherCores, cores)
-	}
-	if r.Target.known() && r.Delivered < shortfall*r.Target {
-		r.note("only %.0f of %.0f deliveries a second took place", r.Delivered, r.Target)
-	}
-	if r.Target.known() && r.SendDelay.P99 > delayLimit {
-		r.ClientLimited = true
-		r.note("the publisher fell behind its schedule: p99 %.1f ms; latencies include that", r.SendDelay.P99/1e3)
-	}
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -13,7 +14,7 @@ type deliveries struct {
 	from, to int64 // latencies of messages that were meant to be sent between them count
 	counts   deliveryCounts
 	fresh    int // since the loop last settled
-	hist     histogram
+	hist     report.Histogram
 }
 
 // deliveryCounts is what a deliveries sink has seen so far.
@@ -61,7 +62,7 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 			return
 		}
 		if m.sent >= d.from && m.sent < d.to {
-			d.hist.record(now - m.sent)
+			d.hist.Record(now - m.sent)
 		}
 		if d.each != nil {
 			d.each(c, t, now)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -167,11 +168,11 @@ func serverCounters(m map[string]float64) map[string]float64 {
 }
 
 // counted is what a server counted between two looks at its metrics; what did not change is left out.
-func counted(before, after map[string]float64) map[string]Figure {
-	diff := make(map[string]Figure)
+func counted(before, after map[string]float64) map[string]report.Figure {
+	diff := make(map[string]report.Figure)
 	for name, v := range serverCounters(after) {
 		if d := v - before[name]; d != 0 {
-			diff[name] = Figure(d)
+			diff[name] = report.Figure(d)
 		}
 	}
 	return diff

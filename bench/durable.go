@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -40,7 +41,7 @@ type Durable struct {
 }
 
 // Run measures cursors at rest.
-func (o Durable) Run(ctx context.Context) (r *Report, err error) {
+func (o Durable) Run(ctx context.Context) (r *report.Report, err error) {
 	def(&o.Users, DefaultDurableUsers)
 	def(&o.Batch, DefaultDurableBatch)
 	def(&o.Sample, DefaultDurableSample)
@@ -51,7 +52,7 @@ func (o Durable) Run(ctx context.Context) (r *Report, err error) {
 	o.Batch, o.Sample = min(o.Batch, o.Users), min(o.Sample, o.Users)
 	l := o.withDefaults()
 	o.Load = l
-	r = newReport("durable", &l)
+	r = report.New("durable", l.Payload)
 	r.Connections, r.Publishers, r.QoS = o.Users, 1, int(o.QoS)
 	batches := (o.Users + o.Batch - 1) / o.Batch
 	r.Channels = batches
@@ -63,7 +64,7 @@ func (o Durable) Run(ctx context.Context) (r *Report, err error) {
 	d.flow = newFlow(&l, f, makeChannels(l.Namespace, "durable", batches), 1)
 	defer func() { err = errors.Join(err, f.close()) }()
 	if err := f.open(func() sink {
-		return &devices{deliveries: deliveries{flow: d.flow, hist: newHistogram(), to: 1 << 62}, onAck: d.onAck}
+		return &devices{deliveries: deliveries{flow: d.flow, hist: report.NewHistogram(), to: 1 << 62}, onAck: d.onAck}
 	}); err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func (o Durable) Run(ctx context.Context) (r *Report, err error) {
 // durableRun is one run of Durable.
 type durableRun struct {
 	o     *Durable
-	r     *Report
+	r     *report.Report
 	fleet *fleet
 	flow  *flow
 	p     *publisher
@@ -96,7 +97,7 @@ func (d *durableRun) onAck(_ *conn, t *track, _ int64) {
 // atRest is a server without clients, but for the publisher.
 type atRest struct {
 	usage
-	goroutines Figure
+	goroutines report.Figure
 	store      storeState
 }
 
@@ -104,7 +105,7 @@ func (d *durableRun) all(ctx context.Context) error {
 	if err := d.p.join(ctx); err != nil {
 		return err
 	}
-	x := &Cursors{Users: d.o.Users}
+	x := &report.Cursors{Users: d.o.Users}
 	d.r.Cursors = x
 	before, err := d.look(ctx, 0) // a server that has just started has nothing to collect
 	if err != nil {
@@ -116,21 +117,35 @@ func (d *durableRun) all(ctx context.Context) error {
 			return err
 		}
 	}
-	x.Seconds = Figure(time.Since(began).Seconds())
-	x.CPU = between(cpu, d.fleet.target.edge(ctx)).per(1e3 * float64(d.o.Users))
+	x.Seconds = report.Figure(time.Since(began).Seconds())
+	x.CPU = between(cpu, d.fleet.target.edge(ctx)).Per(1e3 * float64(d.o.Users))
 	d.o.Progress("all are away; waiting until the server has collected its garbage")
 	after, err := d.look(ctx, d.o.Settle)
 	if err != nil {
 		return err
 	}
-	x.set(before, after, float64(d.o.Users), d.o.Store != nil)
+	setCursors(x, before, after, float64(d.o.Users), d.o.Store != nil)
 	d.r.ServerRSS, d.r.ServerHeap, d.r.CPUConnect = x.RSS, x.Heap, x.CPU
-	d.r.Latency, d.r.LatencyOf = d.fleet.joins.latency(), "connecting with a device and subscribing"
+	d.r.Latency, d.r.LatencyOf = d.fleet.joins.Latency(), "connecting with a device and subscribing"
 	if err := d.comeBack(ctx); err != nil {
 		return err
 	}
 	d.verdict()
 	return context.Cause(ctx)
+}
+
+// setCursors fills in what was left between two looks.
+func setCursors(x *report.Cursors, before, after atRest, users float64, store bool) {
+	x.RSSBefore, x.RSSAfter, x.HeapBefore, x.HeapAfter = before.rss, after.rss, before.heap, after.heap
+	x.RSS, x.Heap = (after.rss - before.rss).Per(users), (after.heap - before.heap).Per(users)
+	x.Goroutines, x.GoroutinesN = (after.goroutines - before.goroutines).Per(users), after.goroutines
+	x.Records, x.StoreBytes, x.Consumers, x.ConsumersN = report.Unknown, report.Unknown, report.Unknown, report.Unknown
+	if store {
+		a, b := &before.store, &after.store
+		x.Records = report.Figure(float64(b.records) - float64(a.records)).Per(users)
+		x.StoreBytes = report.Figure(float64(b.bytes) - float64(a.bytes)).Per(users)
+		x.Consumers, x.ConsumersN = report.Figure(b.consumers-a.consumers).Per(users), report.Figure(b.consumers)
+	}
 }
 
 // batch has the i-th part of the users come, get one message, acknowledge it, and go.
@@ -246,7 +261,7 @@ func (d *durableRun) comeBack(ctx context.Context) error {
 				c.loop.mu.Unlock()
 				continue
 			}
-			d.r.note("user %s came back at %d, and had acknowledged %d", c.as.user, at, d.sample[i].last.acked)
+			d.r.Note("user %s came back at %d, and had acknowledged %d", c.as.user, at, d.sample[i].last.acked)
 		}
 		c.loop.mu.Unlock()
 	}

@@ -14,7 +14,7 @@ func durable(t *testing.T, s *miniServer) Durable {
 func TestDurable(t *testing.T) {
 	r, err := durable(t, newMiniServer(t)).Run(t.Context())
 	wantClean(t, r, err)
-	if x := r.Cursors; r.Sent != 3 || r.Received != 25 || x.Returned == 0 || x.StoreBytes.known() || x.RSS != 0 || x.Users != 25 {
+	if x := r.Cursors; r.Sent != 3 || r.Received != 25 || x.Returned == 0 || x.StoreBytes.Known() || x.RSS != 0 || x.Users != 25 {
 		t.Errorf("%+v, %+v", r, x)
 	}
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -24,7 +25,7 @@ type Fanout struct {
 }
 
 // Run measures fan-out.
-func (o Fanout) Run(ctx context.Context) (*Report, error) {
+func (o Fanout) Run(ctx context.Context) (*report.Report, error) {
 	b := broadcast{
 		load: o.withDefaults(), scenario: "fanout", channels: 1, members: o.Conns, publishers: 1,
 		deliveries: o.Rate, window: o.Window, qos: o.QoS,

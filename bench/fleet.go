@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -41,17 +42,17 @@ type fleet struct {
 	mu       sync.Mutex // guards what follows; a loop's mu may be held when it is taken, never the other way round
 	firstErr error      // of a connection that could not join, or of a loop
 	broken   atomic.Bool
-	missing  int            // connections still to join
-	total    int            // connections that joined
-	joins    histogram      // how long they took
-	change   chan struct{}  // holds one token whenever missing or firstErr has changed
-	lostConn uint64         // ended by the server after they had joined
-	reasons  map[string]int // why
+	missing  int              // connections still to join
+	total    int              // connections that joined
+	joins    report.Histogram // how long they took
+	change   chan struct{}    // holds one token whenever missing or firstErr has changed
+	lostConn uint64           // ended by the server after they had joined
+	reasons  map[string]int   // why
 }
 
 func newFleet(l *Load, qos wire.QoS) *fleet {
 	return &fleet{
-		target: l.Target, load: l, qos: qos, clock: clock{time.Now()}, joins: newHistogram(),
+		target: l.Target, load: l, qos: qos, clock: clock{time.Now()}, joins: report.NewHistogram(),
 		change: make(chan struct{}, 1), reasons: make(map[string]int),
 	}
 }
@@ -179,7 +180,7 @@ func (f *fleet) joinedOne(took int64) {
 	f.mu.Lock()
 	f.missing--
 	f.total++
-	f.joins.record(took)
+	f.joins.Record(took)
 	f.mu.Unlock()
 	f.wake()
 }
@@ -221,11 +222,11 @@ func (f *fleet) err() error {
 }
 
 // noteDisconnects says which connections the server ended.
-func (f *fleet) noteDisconnects(r *Report) {
+func (f *fleet) noteDisconnects(r *report.Report) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.Disconnects += f.lostConn
 	for why, n := range f.reasons {
-		r.note("%d connections ended: %s", n, why)
+		r.Note("%d connections ended: %s", n, why)
 	}
 }

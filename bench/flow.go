@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -29,7 +30,7 @@ func newFlow(l *Load, f *fleet, channels []*channel, members int) *flow {
 	return fl
 }
 
-func (f *flow) newSink() sink { return &deliveries{flow: f, hist: newHistogram()} }
+func (f *flow) newSink() sink { return &deliveries{flow: f, hist: report.NewHistogram()} }
 
 // arrive counts deliveries, and wakes the publisher that waits for them.
 func (f *flow) arrive(n int) {
@@ -93,7 +94,7 @@ func (f *flow) moment(ctx context.Context, p *publisher) moment {
 func (f *flow) target() *Target { return f.load.Target }
 
 // run publishes and measures. It fills in the report's figures of the window and of the whole.
-func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
+func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 	start := f.fleet.clock.now() + int64(50*time.Millisecond)
 	f.from = start + int64(f.load.Warmup)
 	f.to = f.from + int64(f.load.Duration)
@@ -127,7 +128,7 @@ func (f *flow) run(ctx context.Context, p *publisher, r *Report) error {
 		return err
 	}
 	f.window(r, p, edges[0], edges[1])
-	r.SendDelay = p.delay.latency()
+	r.SendDelay = p.delay.Latency()
 	f.verdict(r, p)
 	return nil
 }
@@ -153,42 +154,42 @@ func (f *flow) wait(ctx context.Context, at int64) error {
 }
 
 // window fills in what was measured between two moments.
-func (f *flow) window(r *Report, p *publisher, a, b moment) {
+func (f *flow) window(r *report.Report, p *publisher, a, b moment) {
 	seconds := b.server.at.Sub(a.server.at).Seconds()
 	delivered := float64(b.delivered - a.delivered)
 	cpu := between(a.server, b.server)
-	r.Measured = Figure(seconds)
-	r.Delivered = Figure(delivered / seconds)
-	r.Published = Figure(float64(b.sent-a.sent) / seconds)
+	r.Measured = report.Figure(seconds)
+	r.Delivered = report.Figure(delivered / seconds)
+	r.Published = report.Figure(float64(b.sent-a.sent) / seconds)
 	if p.qos != wire.AtMostOnce {
-		r.Published = Figure(float64(b.acked-a.acked) / seconds)
+		r.Published = report.Figure(float64(b.acked-a.acked) / seconds)
 	}
-	r.CPUDelivery = cpu.per(1e3 * delivered)
-	r.CPUPublish = cpu.per(1e3 * float64(b.sent-a.sent))
-	r.ServerCores = cpu.per(1e9 * seconds)
-	r.ClientCores = Figure((b.client - a.client).Seconds() / seconds)
-	r.OtherCores = others(b.machine-a.machine, cpu, b.client-a.client).per(1e9 * seconds)
+	r.CPUDelivery = cpu.Per(1e3 * delivered)
+	r.CPUPublish = cpu.Per(1e3 * float64(b.sent-a.sent))
+	r.ServerCores = cpu.Per(1e9 * seconds)
+	r.ClientCores = report.Figure((b.client - a.client).Seconds() / seconds)
+	r.OtherCores = others(b.machine-a.machine, cpu, b.client-a.client).Per(1e9 * seconds)
 	r.ClientBusy = 0
 	for i := range a.busy {
-		r.ClientBusy = max(r.ClientBusy, Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
+		r.ClientBusy = max(r.ClientBusy, report.Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
 	}
 	r.LatencyOf = "delivery"
 }
 
 // others is what programs other than the server and the client used of what the machine used.
-func others(machine time.Duration, server Figure, client time.Duration) Figure {
-	return max(0, Figure(machine)-server-Figure(client))
+func others(machine time.Duration, server report.Figure, client time.Duration) report.Figure {
+	return max(0, report.Figure(machine)-server-report.Figure(client))
 }
 
 // verdict fills in what was delivered in all.
-func (f *flow) verdict(r *Report, p *publisher) {
+func (f *flow) verdict(r *report.Report, p *publisher) {
 	var all deliveryCounts
-	hist, refused := newHistogram(), p.refusedByChannel()
+	hist, refused := report.NewHistogram(), p.refusedByChannel()
 	for _, l := range f.fleet.loops {
 		l.mu.Lock()
 		d := l.sink.(counter).counted()
 		all.add(d.counts)
-		hist.merge(d.hist)
+		hist.Merge(d.hist)
 		for _, c := range l.conns {
 			for i := range c.tracks {
 				t := &c.tracks[i]
@@ -198,15 +199,15 @@ func (f *flow) verdict(r *Report, p *publisher) {
 		}
 		l.mu.Unlock()
 	}
-	r.Latency = hist.latency()
+	r.Latency = hist.Latency()
 	r.Received, r.Sent = all.received, p.sent.Load()
 	r.Duplicated, r.Reordered, r.Gaps, r.Foreign = all.duplicated, all.reordered, all.gaps, all.foreign
 	r.PublishErrors, r.Unanswered = p.refusals(), p.unanswered()
 	f.fleet.noteDisconnects(r)
 	if why := p.firstRefusal(); why != "" {
-		r.note("publishes were refused, the first: %s", why)
+		r.Note("publishes were refused, the first: %s", why)
 	}
 	if p.stalls > 0 {
-		r.note("the window stalled %d times for %v: messages in it were given up as lost", p.stalls, stallAfter)
+		r.Note("the window stalled %d times for %v: messages in it were given up as lost", p.stalls, stallAfter)
 	}
 }

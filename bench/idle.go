@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -26,7 +27,7 @@ type Idle struct {
 
 // Run measures idle connections: what each costs in memory, and what it cost to connect. In the end one message has to
 // reach them all, which shows that every one of them is what it claims to be.
-func (o Idle) Run(ctx context.Context) (r *Report, err error) {
+func (o Idle) Run(ctx context.Context) (r *report.Report, err error) {
 	l := o.withDefaults()
 	if len(o.Steps) == 0 {
 		o.Steps = DefaultIdleSteps
@@ -37,7 +38,7 @@ func (o Idle) Run(ctx context.Context) (r *Report, err error) {
 	if o.Settle <= 0 {
 		o.Settle = DefaultSettle
 	}
-	r = newReport("idle", &l)
+	r = report.New("idle", l.Payload)
 	total := o.Steps[len(o.Steps)-1]
 	r.Connections, r.Channels, r.QoS, r.Publishers = total, 1, int(o.QoS), 1
 	f := newFleet(&l, o.QoS)
@@ -69,7 +70,7 @@ func (o Idle) Run(ctx context.Context) (r *Report, err error) {
 }
 
 // climb connects step by step and measures each plateau.
-func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *Report) error {
+func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *report.Report) error {
 	f, have := flow.fleet, 0
 	for _, n := range o.Steps {
 		conns := make([]*conn, 0, n-have)
@@ -85,8 +86,8 @@ func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *Report)
 		if err := f.join(ctx, f.loops, conns); err != nil {
 			return err
 		}
-		step := Step{Connections: n}
-		step.CPUConnect = between(before, flow.target().edge(ctx)).per(1e3 * float64(n-have))
+		step := report.Step{Connections: n}
+		step.CPUConnect = between(before, flow.target().edge(ctx)).Per(1e3 * float64(n-have))
 		have = n
 		u, err := o.settled(ctx, flow.target())
 		if err != nil {
@@ -95,23 +96,9 @@ func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *Report)
 		step.RSS, step.Heap = u.rss, u.heap
 		r.Steps = append(r.Steps, step)
 	}
-	r.slopes()
-	r.Latency, r.LatencyOf = f.joins.latency(), "connecting and subscribing"
+	r.Slopes()
+	r.Latency, r.LatencyOf = f.joins.Latency(), "connecting and subscribing"
 	return f.err()
-}
-
-// slopes works out what one connection costs from the first plateau to the last. With a single plateau there is none.
-func (r *Report) slopes() {
-	a, b := r.Steps[0], r.Steps[len(r.Steps)-1]
-	more := float64(b.Connections - a.Connections)
-	r.ServerRSS, r.ServerHeap = (b.RSS - a.RSS).per(more), (b.Heap - a.Heap).per(more)
-	var cpu Figure
-	connections := 0
-	for _, s := range r.Steps {
-		cpu += s.CPUConnect * Figure(s.Connections-connections)
-		connections = s.Connections
-	}
-	r.CPUConnect = cpu.per(float64(connections))
 }
 
 // settled samples until the memory of two samples in a row differs by less than half a percent.
@@ -128,7 +115,7 @@ func (o *Idle) settled(ctx context.Context, t *Target) (usage, error) {
 			return last, context.Cause(ctx)
 		}
 		now := t.sample(ctx)
-		if change := (now.rss - last.rss).per(float64(last.rss)); !(change*change > 0.005*0.005) || time.Now().After(deadline) {
+		if change := (now.rss - last.rss).Per(float64(last.rss)); !(change*change > 0.005*0.005) || time.Now().After(deadline) {
 			return now, nil
 		}
 		last = now
@@ -136,7 +123,7 @@ func (o *Idle) settled(ctx context.Context, t *Target) (usage, error) {
 }
 
 // check publishes one message to the shared channel, which every socket has to get.
-func (o *Idle) check(ctx context.Context, flow *flow, r *Report) error {
+func (o *Idle) check(ctx context.Context, flow *flow, r *report.Report) error {
 	p, err := newPublisher(flow, 1, 0, 1)
 	if err != nil {
 		return err
@@ -153,7 +140,7 @@ func (o *Idle) check(ctx context.Context, flow *flow, r *Report) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	r.Delivered = Figure(float64(flow.arrived.Load()) / time.Since(start).Seconds())
+	r.Delivered = report.Figure(float64(flow.arrived.Load()) / time.Since(start).Seconds())
 	p.awaitAnswers(ctx, flow.load.Drain)
 	latency := r.Latency
 	flow.verdict(r, p)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
 )
@@ -30,7 +31,7 @@ type posts struct {
 	run   *postRun
 
 	// Guarded by the loop's mu.
-	hist  histogram
+	hist  report.Histogram
 	sent  uint64
 	out   []byte
 	text  []byte
@@ -75,7 +76,7 @@ func (s *posts) answer(c *conn, a *answer, now int64) {
 		p.lastID, p.lastSeq = a.id, a.seq
 	}
 	if sent := int64(a.id); sent >= s.run.from.Load() && sent < s.run.to.Load() {
-		s.hist.record(now - sent)
+		s.hist.Record(now - sent)
 	}
 }
 

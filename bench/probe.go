@@ -5,11 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // Metrics that a server exposes (client_golang's own names).
@@ -23,25 +24,25 @@ const (
 type usage struct {
 	at   time.Time
 	cpu  time.Duration
-	rss  Figure // bytes
-	heap Figure // bytes of heap in use by Go, garbage not yet collected included
+	rss  report.Figure // bytes
+	heap report.Figure // bytes of heap in use by Go, garbage not yet collected included
 }
 
 // sample asks /proc for what it can tell, and /metrics for the rest. A server that can be asked neither way is no error:
 // the report then has no such figures.
 func (t *Target) sample(ctx context.Context) usage {
-	u := usage{at: time.Now(), cpu: -1, rss: unknown, heap: unknown}
+	u := usage{at: time.Now(), cpu: -1, rss: report.Unknown, heap: report.Unknown}
 	m, err := t.metrics(ctx)
 	if err == nil {
 		u.heap = value(m, metricHeap)
 		u.rss = value(m, metricRSS)
-		if s := value(m, metricCPU); s.known() {
+		if s := value(m, metricCPU); s.Known() {
 			u.cpu = time.Duration(float64(s) * float64(time.Second))
 		}
 	}
 	if t.PID != 0 {
 		if rss, err := residentSize(t.PID); err == nil {
-			u.rss = Figure(rss)
+			u.rss = report.Figure(rss)
 		}
 	}
 	if cpu, at := t.cpu(); cpu >= 0 {
@@ -63,7 +64,7 @@ func (t *Target) cpu() (time.Duration, time.Time) {
 // edge is sample without the memory, as cheap as it can be.
 func (t *Target) edge(ctx context.Context) usage {
 	if cpu, at := t.cpu(); cpu >= 0 {
-		return usage{at: at, cpu: cpu, rss: unknown, heap: unknown}
+		return usage{at: at, cpu: cpu, rss: report.Unknown, heap: report.Unknown}
 	}
 	return t.sample(ctx)
 }
@@ -104,25 +105,17 @@ func parseMetrics(r io.Reader) (map[string]float64, error) {
 	return m, lines.Err()
 }
 
-func value(m map[string]float64, name string) Figure {
+func value(m map[string]float64, name string) report.Figure {
 	if v, ok := m[name]; ok {
-		return Figure(v)
+		return report.Figure(v)
 	}
-	return unknown
+	return report.Unknown
 }
 
 // between returns the processor time used from a to b, unknown if either is.
-func between(a, b usage) Figure {
+func between(a, b usage) report.Figure {
 	if a.cpu < 0 || b.cpu < 0 {
-		return unknown
+		return report.Unknown
 	}
-	return Figure(b.cpu - a.cpu)
-}
-
-// per divides, and knows nothing of nothing.
-func (f Figure) per(n float64) Figure {
-	if n == 0 || math.IsNaN(n) {
-		return unknown
-	}
-	return Figure(float64(f) / n)
+	return report.Figure(b.cpu - a.cpu)
 }

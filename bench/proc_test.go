@@ -109,7 +109,7 @@ func TestSampleOfASilentServerIsUnknown(t *testing.T) {
 	s := newMiniServer(t)
 	target := s.target(t)
 	target.MetricsURL += "/no/such/page"
-	if u := target.sample(context.Background()); u.rss.known() || u.heap.known() || u.cpu >= 0 {
+	if u := target.sample(context.Background()); u.rss.Known() || u.heap.Known() || u.cpu >= 0 {
 		t.Errorf("got %+v", u)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -33,7 +34,7 @@ type Publish struct {
 }
 
 // Run measures publishing.
-func (o Publish) Run(ctx context.Context) (r *Report, err error) {
+func (o Publish) Run(ctx context.Context) (r *report.Report, err error) {
 	l := o.withDefaults()
 	if o.Conns <= 0 {
 		o.Conns = DefaultPublishConns
@@ -44,7 +45,7 @@ func (o Publish) Run(ctx context.Context) (r *Report, err error) {
 	if o.Rounds <= 0 {
 		o.Rounds = DefaultRounds
 	}
-	r = newReport("publish", &l)
+	r = report.New("publish", l.Payload)
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Conns, o.Conns, o.Conns, int(o.QoS)
 	var all []*turns
 	defer func() {
@@ -64,7 +65,7 @@ func (o Publish) Run(ctx context.Context) (r *Report, err error) {
 		all = append(all, t)
 		memory := r
 		if len(all) > 1 {
-			memory = new(Report) // the report's is the load's namespace's
+			memory = new(report.Report) // the report's is the load's namespace's
 		}
 		if err := t.open(ctx, memory); err != nil {
 			return nil, err
@@ -80,7 +81,7 @@ func (o Publish) Run(ctx context.Context) (r *Report, err error) {
 		r.Classes = append(r.Classes, t.class())
 		t.judge(r)
 	}
-	r.judgeClient()
+	r.Judge()
 	return r, nil
 }
 
@@ -93,7 +94,7 @@ func (o *Publish) round(ctx context.Context, i int, all []*turns) error {
 		if err != nil {
 			return err
 		}
-		t.rounds = append(t.rounds, Round{Gateway: Figure(rate), Raw: unknown, Ratio: unknown})
+		t.rounds = append(t.rounds, report.Round{Gateway: report.Figure(rate), Raw: report.Unknown, Ratio: report.Unknown})
 	}
 	if o.Raw == nil {
 		return nil
@@ -106,7 +107,7 @@ func (o *Publish) round(ctx context.Context, i int, all []*turns) error {
 	}
 	for _, t := range all {
 		x := &t.rounds[i]
-		x.Raw, x.Ratio = Figure(raw), x.Gateway/Figure(raw)
+		x.Raw, x.Ratio = report.Figure(raw), x.Gateway/report.Figure(raw)
 	}
 	return nil
 }
@@ -120,9 +121,9 @@ type turns struct {
 	nonce string
 	conns []*conn
 
-	rounds  []Round
-	acked   uint64 // in the windows of all rounds
-	cpu     Figure // used in them, ns
+	rounds  []report.Round
+	acked   uint64        // in the windows of all rounds
+	cpu     report.Figure // used in them, ns
 	client  time.Duration
 	machine time.Duration
 	busy    int64
@@ -131,17 +132,17 @@ type turns struct {
 
 func (t *turns) newSink() sink {
 	t.nonce += "x" // each loop numbers its own
-	return &posts{load: t.load, qos: t.o.QoS, nonce: t.nonce, run: t.run, hist: newHistogram()}
+	return &posts{load: t.load, qos: t.o.QoS, nonce: t.nonce, run: t.run, hist: report.NewHistogram()}
 }
 
-func (t *turns) open(ctx context.Context, r *Report) error {
+func (t *turns) open(ctx context.Context, r *report.Report) error {
 	if err := t.fleet.open(t.newSink); err != nil {
 		return err
 	}
 	return t.join(ctx, r)
 }
 
-func (t *turns) join(ctx context.Context, r *Report) error {
+func (t *turns) join(ctx context.Context, r *report.Report) error {
 	for _, ch := range makeChannels(t.load.Namespace, "publish", t.o.Conns) {
 		t.conns = append(t.conns, &conn{post: &post{channel: ch}})
 	}
@@ -150,9 +151,9 @@ func (t *turns) join(ctx context.Context, r *Report) error {
 		return err
 	}
 	after := t.load.Target.sample(ctx)
-	r.ServerRSS = (after.rss - before.rss).per(float64(t.o.Conns))
-	r.ServerHeap = (after.heap - before.heap).per(float64(t.o.Conns))
-	r.CPUConnect = between(before, after).per(1e3 * float64(t.o.Conns))
+	r.ServerRSS = (after.rss - before.rss).Per(float64(t.o.Conns))
+	r.ServerHeap = (after.heap - before.heap).Per(float64(t.o.Conns))
+	r.CPUConnect = between(before, after).Per(1e3 * float64(t.o.Conns))
 	return nil
 }
 
@@ -268,29 +269,29 @@ func (t *turns) drain(ctx context.Context) error {
 	return nil
 }
 
-func (t *turns) report(r *Report) {
-	own, raw := t.class(), Figure(0)
+func (t *turns) report(r *report.Report) {
+	own, raw := t.class(), report.Figure(0)
 	for _, x := range own.Rounds {
 		raw += x.Raw
 	}
-	r.Rounds, r.Published, r.Raw, r.Ratio = own.Rounds, own.Published, raw.per(float64(len(own.Rounds))), own.Ratio
+	r.Rounds, r.Published, r.Raw, r.Ratio = own.Rounds, own.Published, raw.Per(float64(len(own.Rounds))), own.Ratio
 	r.Latency, r.LatencyOf = own.Latency, "publishing until acknowledged"
-	r.Measured = Figure(t.seconds)
+	r.Measured = report.Figure(t.seconds)
 	r.CPUPublish = own.CPUPublish
-	r.ServerCores = t.cpu.per(1e9 * t.seconds)
-	r.ClientCores = Figure(t.client.Seconds() / t.seconds)
-	r.OtherCores = others(t.machine, t.cpu, t.client).per(1e9 * t.seconds)
-	r.ClientBusy = Figure(float64(t.busy) / 1e9 / t.seconds)
+	r.ServerCores = t.cpu.Per(1e9 * t.seconds)
+	r.ClientCores = report.Figure(t.client.Seconds() / t.seconds)
+	r.OtherCores = others(t.machine, t.cpu, t.client).Per(1e9 * t.seconds)
+	r.ClientBusy = report.Figure(float64(t.busy) / 1e9 / t.seconds)
 }
 
 // class reports one namespace.
-func (t *turns) class() Class {
-	c := Class{Namespace: t.load.Namespace, Rounds: t.rounds}
-	hist, gateway, raw := newHistogram(), Figure(0), Figure(0)
+func (t *turns) class() report.Class {
+	c := report.Class{Namespace: t.load.Namespace, Rounds: t.rounds}
+	hist, gateway, raw := report.NewHistogram(), report.Figure(0), report.Figure(0)
 	for _, l := range t.fleet.loops {
 		l.mu.Lock()
 		s := l.sink.(*posts)
-		hist.merge(s.hist)
+		hist.Merge(s.hist)
 		if s.total.acked > 0 {
 			c.Class = s.total.class.String()
 		}
@@ -299,13 +300,13 @@ func (t *turns) class() Class {
 	for _, x := range t.rounds {
 		gateway, raw = gateway+x.Gateway, raw+x.Raw
 	}
-	c.Published, c.Ratio, c.Latency = gateway.per(float64(len(t.rounds))), gateway/raw, hist.latency()
-	c.CPUPublish = t.cpu.per(1e3 * float64(t.acked))
+	c.Published, c.Ratio, c.Latency = gateway.Per(float64(len(t.rounds))), gateway/raw, hist.Latency()
+	c.CPUPublish = t.cpu.Per(1e3 * float64(t.acked))
 	return c
 }
 
 // judge counts what went wrong.
-func (t *turns) judge(r *Report) {
+func (t *turns) judge(r *report.Report) {
 	for _, l := range t.fleet.loops {
 		l.mu.Lock()
 		s := l.sink.(*posts)
@@ -315,7 +316,7 @@ func (t *turns) judge(r *Report) {
 		r.PublishErrors += s.total.errors
 		r.Unanswered += s.sent - s.total.acked - s.total.errors
 		if s.total.first != "" {
-			r.note("publishes were refused, one of them: %s", s.total.first)
+			r.Note("publishes were refused, one of them: %s", s.total.first)
 		}
 		l.mu.Unlock()
 	}

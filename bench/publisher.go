@@ -12,6 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
 )
@@ -39,7 +40,7 @@ type publisher struct {
 
 	// Owned by run.
 	body, text, out []byte
-	delay           histogram // how late messages of the window were written
+	delay           report.Histogram // how late messages of the window were written
 	stalls          int
 
 	// Guarded by loop.mu.
@@ -51,7 +52,7 @@ type publisher struct {
 func newPublisher(f *flow, sockets int, rate float64, window int) (*publisher, error) {
 	p := &publisher{
 		flow: f, qos: f.fleet.qos, rate: rate, window: window, nonce: strconv.FormatInt(time.Now().UnixNano(), 36),
-		delay: newHistogram(), refusedIn: make(map[int]uint64),
+		delay: report.NewHistogram(), refusedIn: make(map[int]uint64),
 	}
 	var err error
 	if p.loop, err = f.fleet.newLoop((*acks)(p)); err != nil {
@@ -97,7 +98,7 @@ func (p *publisher) open(ctx context.Context, start, end int64) error {
 			return err
 		}
 		if at >= p.flow.from {
-			p.delay.record(p.flow.fleet.clock.now() - at)
+			p.delay.Record(p.flow.fleet.clock.now() - at)
 		}
 	}
 }

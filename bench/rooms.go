@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -27,7 +28,7 @@ type Rooms struct {
 }
 
 // Run measures rooms.
-func (o Rooms) Run(ctx context.Context) (*Report, error) {
+func (o Rooms) Run(ctx context.Context) (*report.Report, error) {
 	b := broadcast{
 		load: o.withDefaults(), scenario: "rooms", channels: o.Rooms, members: o.Members, publishers: o.Publishers,
 		deliveries: o.Rate, window: o.Window, qos: o.QoS,

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -17,7 +18,7 @@ func load(t *testing.T, s *miniServer) Load {
 	}
 }
 
-func wantClean(t *testing.T, r *Report, err error) {
+func wantClean(t *testing.T, r *report.Report, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func TestFanoutAtARate(t *testing.T) {
 	for _, q := range []wire.QoS{0, 1, 2} {
 		r, err := Fanout{Load: load(t, newMiniServer(t)), Conns: 20, Rate: 4000, QoS: q}.Run(t.Context())
 		wantClean(t, r, err)
-		if r.Received != 20*r.Sent || r.Sent < 60 || r.Latency.Count == 0 || !r.Latency.P99.known() {
+		if r.Received != 20*r.Sent || r.Sent < 60 || r.Latency.Count == 0 || !r.Latency.P99.Known() {
 			t.Errorf("QoS %d: %d sent, %d received, %+v", q, r.Sent, r.Received, r.Latency)
 		}
 	}
@@ -42,7 +43,7 @@ func TestFanoutAtARate(t *testing.T) {
 func TestFanoutFlatOut(t *testing.T) {
 	r, err := Fanout{Load: load(t, newMiniServer(t)), Conns: 10, FlatOut: true, Window: 8, QoS: 1}.Run(t.Context())
 	wantClean(t, r, err)
-	if r.Target.known() || r.Delivered < 1000 {
+	if r.Target.Known() || r.Delivered < 1000 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -70,7 +71,7 @@ func TestPublish(t *testing.T) {
 	o.Raw = func(context.Context, int, int, time.Duration, time.Duration) (float64, error) { return 1000, nil }
 	r, err := o.Run(t.Context())
 	wantClean(t, r, err)
-	if len(r.Rounds) != 2 || r.Rounds[0].Gateway < 100 || r.Rounds[1].Gateway < 100 || r.Raw != 1000 || !r.Ratio.known() || r.Latency.Count == 0 {
+	if len(r.Rounds) != 2 || r.Rounds[0].Gateway < 100 || r.Rounds[1].Gateway < 100 || r.Raw != 1000 || !r.Ratio.Known() || r.Latency.Count == 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -145,7 +146,7 @@ func TestFaultsAreSeen(t *testing.T) {
 	var held []byte
 	for name, test := range map[string]struct {
 		deliver func(n uint64, frame []byte) [][]byte
-		check   func(r *Report) bool
+		check   func(r *report.Report) bool
 	}{
 		"lost": {
 			func(n uint64, f []byte) [][]byte {
@@ -154,7 +155,7 @@ func TestFaultsAreSeen(t *testing.T) {
 				}
 				return [][]byte{f}
 			},
-			func(r *Report) bool { return r.Lost == 1 && r.Duplicated == 0 && r.Reordered == 0 },
+			func(r *report.Report) bool { return r.Lost == 1 && r.Duplicated == 0 && r.Reordered == 0 },
 		},
 		"duplicated": {
 			func(n uint64, f []byte) [][]byte {
@@ -163,7 +164,7 @@ func TestFaultsAreSeen(t *testing.T) {
 				}
 				return [][]byte{f}
 			},
-			func(r *Report) bool { return r.Lost == 0 && r.Duplicated == 1 && r.Reordered == 0 },
+			func(r *report.Report) bool { return r.Lost == 0 && r.Duplicated == 1 && r.Reordered == 0 },
 		},
 		"reordered": {
 			func(n uint64, f []byte) [][]byte {
@@ -176,7 +177,7 @@ func TestFaultsAreSeen(t *testing.T) {
 				}
 				return [][]byte{f}
 			},
-			func(r *Report) bool { return r.Lost == 0 && r.Duplicated == 0 && r.Reordered == 1 },
+			func(r *report.Report) bool { return r.Lost == 0 && r.Duplicated == 0 && r.Reordered == 1 },
 		},
 	} {
 		s := newMiniServer(t)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -23,7 +24,6 @@ const (
 )
 
 const (
-	growthTarget = 64 << 20               // bytes that stalled readers may cost
 	slowBuffer   = 8 << 10                // bytes that the kernel holds for a stalled reader: otherwise it takes megabytes for each
 	readerBuffer = 256 << 10              // … once it reads again
 	beatEvery    = 10 * time.Second       // of stalled sockets
@@ -45,7 +45,7 @@ type SlowReaders struct {
 
 // Run measures what stalled readers cost. Memory and latency are compared with those of the same rates while there were only live
 // readers: the stretches `alone` and `busy` come before the stall.
-func (o SlowReaders) Run(ctx context.Context) (r *Report, err error) {
+func (o SlowReaders) Run(ctx context.Context) (r *report.Report, err error) {
 	def(&o.Readers, DefaultSlowReaders)
 	def(&o.Live, DefaultLiveReaders)
 	def(&o.Messages, DefaultSlowMessages)
@@ -56,9 +56,9 @@ func (o SlowReaders) Run(ctx context.Context) (r *Report, err error) {
 	}
 	l := o.withDefaults()
 	o.Load = l
-	r = newReport("slow-readers", &l)
+	r = report.New("slow-readers", l.Payload)
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Readers+o.Live, 1, 1, int(o.QoS)
-	r.Stalled = &Stalled{Readers: o.Readers, Live: o.Live, Messages: o.Messages}
+	r.Stalled = &report.Stalled{Readers: o.Readers, Live: o.Live, Messages: o.Messages}
 	f := newFleet(&l, o.QoS)
 	if err := f.reserve(r.Connections + 1); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (o SlowReaders) Run(ctx context.Context) (r *Report, err error) {
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	r.judgeClient()
+	r.Judge()
 	return r, nil
 }
 
@@ -86,7 +86,7 @@ func def[T int | float64 | time.Duration](field *T, value T) {
 // slowRun is one run of SlowReaders.
 type slowRun struct {
 	o     *SlowReaders
-	r     *Report
+	r     *report.Report
 	fleet *fleet
 
 	live  *liveTraffic
@@ -103,7 +103,7 @@ type slowRun struct {
 func (s *slowRun) open(ctx context.Context) (err error) {
 	channels := makeChannels(s.o.Namespace, "slow", 1)
 	s.slow = newFlow(&s.o.Load, s.fleet, channels, s.o.Readers)
-	if err := s.fleet.open(func() sink { return &deliveries{flow: s.slow, hist: newHistogram(), each: s.reached} }); err != nil {
+	if err := s.fleet.open(func() sink { return &deliveries{flow: s.slow, hist: report.NewHistogram(), each: s.reached} }); err != nil {
 		return err
 	}
 	s.loops = slices.Clone(s.fleet.loops)
@@ -138,8 +138,8 @@ func (s *slowRun) run(ctx context.Context) error {
 	}
 	stalled := s.live.stretches[len(s.live.stretches)-1]
 	s.r.Stalled.RSSGrowth, s.r.Stalled.HeapGrowth = stalled.RSSGrowth, stalled.HeapGrowth
-	if stalled.RSSGrowth > growthTarget {
-		s.r.note("the server grew by more than %d MiB while the readers were stalled", growthTarget>>20)
+	if stalled.RSSGrowth > report.GrowthTarget {
+		s.r.Note("the server grew by more than %d MiB while the readers were stalled", report.GrowthTarget>>20)
 	}
 	if err := s.live.stretch(ctx, "catching up", o.Trickle, 0, s.catchUp); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (s *slowRun) run(ctx context.Context) error {
 	s.live.p.awaitAnswers(ctx, o.Drain)
 	s.slow.await(ctx, int64(s.live.p.sent.Load()-s.goal+uint64(o.Messages))*int64(o.Readers), o.Drain)
 	s.live.flow.verdict(s.r, s.live.p)
-	s.r.Stalled.Stretches, s.r.SendDelay = s.live.stretches, s.live.p.delay.latency()
+	s.r.Stalled.Stretches, s.r.SendDelay = s.live.stretches, s.live.p.delay.Latency()
 	s.r.Latency, s.r.LatencyOf = s.live.latest, "delivery to live readers while the others catch up"
 	return context.Cause(ctx)
 }
@@ -232,12 +232,12 @@ func (s *slowRun) untilCaughtUp(ctx context.Context) error {
 		arrived = now
 		switch readers, missing := s.lag(); {
 		case readers == 0 && s.left.Load() > 0:
-			s.r.note("%d readers were disconnected before they had everything", s.left.Load())
+			s.r.Note("%d readers were disconnected before they had everything", s.left.Load())
 			return nil
 		case missing != last:
 			last, moved = missing, time.Now()
 		case time.Since(moved) > deadlock:
-			s.r.note("nothing came for %v: %d readers have not got everything", deadlock, s.left.Load())
+			s.r.Note("nothing came for %v: %d readers have not got everything", deadlock, s.left.Load())
 			return nil
 		}
 	}
@@ -275,7 +275,7 @@ func (s *slowRun) tellTimes() {
 		return
 	}
 	slices.Sort(took)
-	second := func(i int) Figure { return Figure(float64(took[i]) / 1e9) }
+	second := func(i int) report.Figure { return report.Figure(float64(took[i]) / 1e9) }
 	x := s.r.Stalled
 	x.Complete, x.First, x.Median, x.Last = len(took), second(0), second(len(took)/2), second(len(took)-1)
 }

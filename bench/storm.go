@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -45,7 +46,7 @@ type ResumeStorm struct {
 }
 
 // Run measures the storm.
-func (o ResumeStorm) Run(ctx context.Context) (r *Report, err error) {
+func (o ResumeStorm) Run(ctx context.Context) (r *report.Report, err error) {
 	def(&o.Users, DefaultStormUsers)
 	def(&o.Messages, DefaultStormMessages)
 	def(&o.Live, DefaultStormLive)
@@ -56,9 +57,9 @@ func (o ResumeStorm) Run(ctx context.Context) (r *Report, err error) {
 	l := o.withDefaults()
 	l.Ahead = max(l.Ahead, stormAhead)
 	o.Load = l
-	r = newReport("resume-storm", &l)
+	r = report.New("resume-storm", l.Payload)
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Users, o.Users, 1, int(wire.AtLeastOnce)
-	r.Storm = &Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: unknown, Requests: unknown}
+	r.Storm = &report.Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: report.Unknown, Requests: report.Unknown}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // see SlowReaders
 	s := &stormRun{o: &o, r: r, acked: make(chan struct{})}
 	if err := s.prepare(ctx); err != nil {
@@ -70,19 +71,19 @@ func (o ResumeStorm) Run(ctx context.Context) (r *Report, err error) {
 		if err := o.Kill(ctx); err != nil {
 			return nil, err
 		}
-		r.Storm.Restart = Figure(time.Since(began).Seconds())
+		r.Storm.Restart = report.Figure(time.Since(began).Seconds())
 	}
 	if err := s.storm(ctx); err != nil {
 		return nil, err
 	}
-	r.judgeClient()
+	r.Judge()
 	return r, nil
 }
 
 // stormRun is one run of ResumeStorm.
 type stormRun struct {
 	o       *ResumeStorm
-	r       *Report
+	r       *report.Report
 	users   []*device
 	inboxes []*channel
 	refused map[int]uint64
@@ -112,7 +113,7 @@ func (s *stormRun) prepare(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
 	fl := newFlow(&o.Load, f, s.inboxes, 1)
-	if err := f.open(func() sink { return &devices{deliveries: deliveries{flow: fl, hist: newHistogram()}} }); err != nil {
+	if err := f.open(func() sink { return &devices{deliveries: deliveries{flow: fl, hist: report.NewHistogram()}} }); err != nil {
 		return err
 	}
 	o.Progress(fmt.Sprintf("connecting %d users, which then go", o.Users))
@@ -155,9 +156,9 @@ func (s *stormRun) fill(ctx context.Context, fl *flow) error {
 	}
 	p.awaitAnswers(ctx, o.Drain)
 	s.r.Sent, s.r.PublishErrors, s.r.Unanswered, s.refused = p.sent.Load(), p.refusals(), p.unanswered(), p.refusedByChannel()
-	s.r.Published = Figure(float64(p.acked.Load()) / time.Since(began).Seconds())
+	s.r.Published = report.Figure(float64(p.acked.Load()) / time.Since(began).Seconds())
 	if why := p.firstRefusal(); why != "" {
-		s.r.note("publishes were refused, the first: %s", why)
+		s.r.Note("publishes were refused, the first: %s", why)
 	}
 	return context.Cause(ctx)
 }
@@ -196,7 +197,7 @@ func (s *stormRun) storm(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, f.close()) }()
 	s.returning = newFlow(&o.Load, f, s.inboxes, 1)
 	if err := f.open(func() sink {
-		return &devices{deliveries: deliveries{flow: s.returning, hist: newHistogram()}, onAck: s.onAck}
+		return &devices{deliveries: deliveries{flow: s.returning, hist: report.NewHistogram()}, onAck: s.onAck}
 	}); err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (s *stormRun) storm(ctx context.Context) (err error) {
 	if err := live.stretch(ctx, "storm", o.Rate, 0, func(ctx context.Context, _ <-chan struct{}) error { return s.comeBack(ctx, live) }); err != nil {
 		return err
 	}
-	x.Stretches, s.r.SendDelay = live.stretches, live.p.delay.latency()
+	x.Stretches, s.r.SendDelay = live.stretches, live.p.delay.Latency()
 	s.r.Latency, s.r.LatencyOf = live.latest, "delivery to live sockets on another channel meanwhile"
 	s.verdict(f)
 	live.verdict(s.r)
@@ -234,7 +235,7 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 	o, x, f := s.o, s.r.Storm, s.returning.fleet
 	before, err := o.Target.metrics(ctx)
 	if err != nil {
-		s.r.note("the server's metrics could not be read: %v", err)
+		s.r.Note("the server's metrics could not be read: %v", err)
 	}
 	s.open.Store(int64(o.Users))
 	from := live.flow.moment(ctx, live.p)
@@ -242,12 +243,12 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 	if err := f.join(ctx, s.loops, s.conns()); err != nil {
 		return err
 	}
-	second := func(at int64) Figure { return Figure(float64(at-began) / 1e9) }
+	second := func(at int64) report.Figure { return report.Figure(float64(at-began) / 1e9) }
 	x.Joined = second(f.clock.now())
 	s.awaitAll(ctx)
 	published := s.r.Published
 	live.flow.window(s.r, live.p, from, live.flow.moment(ctx, live.p))
-	s.r.Published, s.r.CPUPublish = published, unknown
+	s.r.Published, s.r.CPUPublish = published, report.Unknown
 	x.Acked = second(f.clock.now())
 	delivered, total := int64(0), uint64(0)
 	for _, l := range s.loops {
@@ -257,8 +258,8 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 		l.mu.Unlock()
 	}
 	x.Delivered = second(delivered)
-	s.r.Delivered = Figure(total) / x.Delivered
-	x.CPU = s.r.ServerCores * s.r.Measured * 1e6 / Figure(total)
+	s.r.Delivered = report.Figure(total) / x.Delivered
+	x.CPU = s.r.ServerCores * s.r.Measured * 1e6 / report.Figure(total)
 	s.r.CPUDelivery = x.CPU
 	s.before = before
 	return context.Cause(ctx)
@@ -281,14 +282,14 @@ func (s *stormRun) awaitAll(ctx context.Context) {
 		if now != last {
 			last, moved = now, time.Now()
 		} else if time.Since(moved) > s.o.patience {
-			s.r.note("nothing came for %v: %d users lack a message or the answer to an ack; %d messages came in all", s.o.patience, s.open.Load(), s.returning.arrived.Load())
+			s.r.Note("nothing came for %v: %d users lack a message or the answer to an ack; %d messages came in all", s.o.patience, s.open.Load(), s.returning.arrived.Load())
 			return
 		}
 	}
 }
 
 // natsRequests adds up what costs the server a request to NATS each.
-func natsRequests(counted map[string]Figure) (n Figure) {
+func natsRequests(counted map[string]report.Figure) (n report.Figure) {
 	for name, v := range counted {
 		if name == "jetwire_log_reads_total" || strings.HasPrefix(name, "jetwire_device_reads") || strings.HasPrefix(name, "jetwire_device_writes") {
 			n += v
@@ -310,7 +311,7 @@ func (s *stormRun) verdict(f *fleet) {
 			s.r.Wrong += t.wrong
 		}
 		if d.ackErrors > 0 {
-			s.r.note("%d acks were refused, the first: %s", d.ackErrors, d.firstError)
+			s.r.Note("%d acks were refused, the first: %s", d.ackErrors, d.firstError)
 		}
 		l.mu.Unlock()
 	}
@@ -319,7 +320,7 @@ func (s *stormRun) verdict(f *fleet) {
 }
 
 // verdict adds what was wrong with live traffic.
-func (s *liveTraffic) verdict(r *Report) {
+func (s *liveTraffic) verdict(r *report.Report) {
 	s.loop.mu.Lock()
 	defer s.loop.mu.Unlock()
 	d := s.loop.sink.(*deliveries)
@@ -347,7 +348,7 @@ func (s *stormRun) again(ctx context.Context) (err error) {
 	f := newFleet(&o.Load, wire.AtLeastOnce)
 	fl := newFlow(&o.Load, f, s.inboxes, 1)
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.open(func() sink { return &devices{deliveries: deliveries{flow: fl, hist: newHistogram()}} }); err != nil {
+	if err := f.open(func() sink { return &devices{deliveries: deliveries{flow: fl, hist: report.NewHistogram()}} }); err != nil {
 		return err
 	}
 	if err := f.join(ctx, f.loops, s.conns()[:o.Again]); err != nil {

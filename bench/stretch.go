@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // liveTraffic is sockets that always read one channel, and what is published to it, stretch by stretch.
@@ -16,8 +18,8 @@ type liveTraffic struct {
 	flow      *flow
 	loop      *loop
 	p         *publisher
-	latest    Latency
-	stretches []Stretch
+	latest    report.Latency
+	stretches []report.Stretch
 }
 
 // newLiveTraffic connects the publisher and so many sockets. Its loop is one of the fleet's, which must be open.
@@ -52,7 +54,7 @@ func makeConns(n int, ch *channel, had uint64, buffer int) []*conn {
 // n is 0, publishing ends when it returns.
 func (s *liveTraffic) stretch(ctx context.Context, name string, rate float64, n int, meanwhile func(context.Context, <-chan struct{}) error) error {
 	s.load.Progress(fmt.Sprintf("%s: %.0f messages a second", name, rate))
-	x := Stretch{Name: name, Rate: Figure(rate)}
+	x := report.Stretch{Name: name, Rate: report.Figure(rate)}
 	start := s.flow.fleet.clock.now() + int64(20*time.Millisecond)
 	end := start + int64(float64(n)/rate*1e9)
 	if n == 0 {
@@ -60,7 +62,7 @@ func (s *liveTraffic) stretch(ctx context.Context, name string, rate float64, n 
 	}
 	s.loop.mu.Lock()
 	d := s.loop.sink.(*deliveries)
-	d.hist, d.from, d.to = newHistogram(), start, end
+	d.hist, d.from, d.to = report.NewHistogram(), start, end
 	s.loop.mu.Unlock()
 	s.flow.from, s.p.rate = start, rate
 
@@ -89,11 +91,11 @@ func (s *liveTraffic) stretch(ctx context.Context, name string, rate float64, n 
 	}
 	s.flow.await(ctx, int64(s.p.sent.Load())*int64(s.flow.members), s.load.Drain)
 	s.loop.mu.Lock()
-	x.Latency = d.hist.latency()
+	x.Latency = d.hist.Latency()
 	s.loop.mu.Unlock()
 	s.latest = x.Latency
 	seconds := last.at.Sub(first.at).Seconds()
-	x.Seconds, x.ServerCores = Figure(seconds), between(first, last).per(1e9*seconds)
+	x.Seconds, x.ServerCores = report.Figure(seconds), between(first, last).Per(1e9*seconds)
 	x.RSSGrowth, x.HeapGrowth, x.TCPGrowth = g.rss, g.heap, g.tcp
 	s.stretches = append(s.stretches, x)
 	return s.flow.fleet.err()
@@ -102,13 +104,13 @@ func (s *liveTraffic) stretch(ctx context.Context, name string, rate float64, n 
 func (s *liveTraffic) target() *Target { return s.load.Target }
 
 // growth is how far a server's memory went beyond what it was, at the most.
-type growth struct{ rss, heap, tcp Figure }
+type growth struct{ rss, heap, tcp report.Figure }
 
 // watchGrowth looks at the memory now and then until done is closed, and once more then.
-func (t *Target) watchGrowth(ctx context.Context, from usage, tcp Figure, done <-chan struct{}) growth {
+func (t *Target) watchGrowth(ctx context.Context, from usage, tcp report.Figure, done <-chan struct{}) growth {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	g := growth{unknown, unknown, unknown}
+	g := growth{report.Unknown, report.Unknown, report.Unknown}
 	for last := false; ; {
 		u := t.sample(ctx)
 		g.rss, g.heap = more(g.rss, u.rss-from.rss), more(g.heap, u.heap-from.heap)
@@ -126,24 +128,24 @@ func (t *Target) watchGrowth(ctx context.Context, from usage, tcp Figure, done <
 }
 
 // tcpMemory is what the kernel holds for all TCP sockets of the machine, in bytes: buffers of either end.
-func tcpMemory() Figure {
+func tcpMemory() report.Figure {
 	text, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {
-		return unknown
+		return report.Unknown
 	}
 	_, rest, _ := strings.Cut(string(text), "\nTCP:")
 	line, _, _ := strings.Cut(rest, "\n")
 	_, mem, ok := strings.Cut(line, " mem ")
 	pages, err := strconv.Atoi(mem)
 	if !ok || err != nil {
-		return unknown
+		return report.Unknown
 	}
-	return Figure(pages * os.Getpagesize())
+	return report.Figure(pages * os.Getpagesize())
 }
 
 // more is the greater of two figures, of which either may be unknown.
-func more(a, b Figure) Figure {
-	if !a.known() || b > a {
+func more(a, b report.Figure) report.Figure {
+	if !a.Known() || b > a {
 		return b
 	}
 	return a

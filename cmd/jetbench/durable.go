@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -23,7 +24,7 @@ func (p *program) durable() *cli.Command {
 				return err
 			}
 		}
-		return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*report.Report, error) {
 			o := bench.Durable{
 				Load: l, Users: c.Int("users"), Batch: c.Int("batch"), Sample: c.Int("sample"), Settle: c.Duration("settle"), QoS: q,
 			}
@@ -56,7 +57,7 @@ func (p *program) resumeStorm() *cli.Command {
 		if c.Bool("kill") && c.String("url") != "" {
 			return fmt.Errorf("%w: --kill needs a server that jetbench starts itself: leave --url out", errUsage)
 		}
-		return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, _ wire.QoS) (*bench.Report, error) {
+		return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, _ wire.QoS) (*report.Report, error) {
 			o := bench.ResumeStorm{
 				Load: l, Users: c.Int("users"), Messages: c.Int("messages"), Live: c.Int("live"), Rate: c.Float64("rate"), Again: c.Int("again"),
 			}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // TestMain lets the test binary be what jetbench starts itself as: the raw publisher's NATS server.
@@ -54,7 +55,7 @@ func jetbench(t *testing.T, args ...string) (out, log string, err error) {
 }
 
 // measured runs a small scenario against a real server of its own.
-func measured(t *testing.T, args ...string) *bench.Report {
+func measured(t *testing.T, args ...string) *report.Report {
 	t.Helper()
 	path, err := serverBinary()
 	if err != nil {
@@ -65,7 +66,7 @@ func measured(t *testing.T, args ...string) *bench.Report {
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, out, log)
 	}
-	var r bench.Report
+	var r report.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

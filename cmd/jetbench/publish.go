@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -73,7 +74,7 @@ func (p *program) publish() *cli.Command {
 		&cli.BoolFlag{Name: "no-raw", Usage: "do not compare with a raw JetStream publisher"},
 	}
 	return p.command("publish", "sockets that publish, against a raw JetStream publisher", flags, func(c *cli.Context) error {
-		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (r *bench.Report, err error) {
+		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (r *report.Report, err error) {
 			o := bench.Publish{Load: l, Conns: c.Int("conns"), Depth: c.Int("depth"), Rounds: c.Int("rounds"), QoS: q}
 			list, err := classList(c)
 			if err != nil {

@@ -10,18 +10,19 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
 // scenario runs one scenario, and then reports.
-type scenario func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error)
+type scenario func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error)
 
 // onServer is a scenario that needs more of the server than its address.
-type onServer func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*bench.Report, error)
+type onServer func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*report.Report, error)
 
 // measure gets a server, runs the scenario against it, ends the server, and reports.
 func (p *program) measure(c *cli.Context, run scenario) (err error) {
-	return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*bench.Report, error) {
+	return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*report.Report, error) {
 		return run(s.watch(ctx), l, q)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -24,7 +25,7 @@ func (p *program) fanout() *cli.Command {
 	flags := append(paceFlags(bench.DefaultFanoutRate),
 		&cli.IntFlag{Name: "conns", Usage: "sockets on the channel", Value: bench.DefaultFanoutConns})
 	return p.command("fanout", "many sockets on one channel", flags, func(c *cli.Context) error {
-		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Fanout{
 				Load: l, Conns: c.Int("conns"), Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q,
 			}.Run(ctx)
@@ -38,7 +39,7 @@ func (p *program) rooms() *cli.Command {
 		&cli.IntFlag{Name: "members", Usage: "sockets on each", Value: bench.DefaultRoomMembers},
 		&cli.IntFlag{Name: "publishers", Usage: "sockets that publish", Value: bench.DefaultRoomPublishers})
 	return p.command("rooms", "few sockets on each of many channels", flags, func(c *cli.Context) error {
-		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Rooms{
 				Load: l, Rooms: c.Int("rooms"), Members: c.Int("members"), Publishers: c.Int("publishers"),
 				Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q,
@@ -59,7 +60,7 @@ func (p *program) idle() *cli.Command {
 		if err != nil {
 			return err
 		}
-		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Idle{Load: l, Steps: list, Own: c.Bool("own"), Settle: c.Duration("settle"), QoS: q}.Run(ctx)
 		})
 	})

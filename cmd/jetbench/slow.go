@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/jetwire/jetwire/bench"
+	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
@@ -34,7 +35,7 @@ func (p *program) slowReaders() *cli.Command {
 				return err
 			}
 		}
-		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*bench.Report, error) {
+		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.SlowReaders{
 				Load: l, Readers: c.Int("readers"), Live: c.Int("live"), Messages: c.Int("messages"),
 				Rate: c.Float64("rate"), Trickle: c.Float64("trickle"), QoS: q,

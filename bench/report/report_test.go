@@ -1,4 +1,4 @@
-package bench
+package report
 
 import (
 	"bytes"
@@ -10,8 +10,7 @@ import (
 
 // TestReportFields holds the names that other programs rely on.
 func TestReportFields(t *testing.T) {
-	l := Load{}.withDefaults()
-	text, err := newReport("fanout", &l).JSON()
+	text, err := New("fanout", 128).JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,27 +35,26 @@ func TestReportFields(t *testing.T) {
 }
 
 func TestFigureSurvivesJSON(t *testing.T) {
-	for text, f := range map[string]Figure{"null": unknown, "6.250": 6.25, "0.000": 0, "1500000": 1_500_000.4, "-1.500": -1.5} {
+	for text, f := range map[string]Figure{"null": Unknown, "6.250": 6.25, "0.000": 0, "1500000": 1_500_000.4, "-1.500": -1.5} {
 		p, err := json.Marshal(f)
 		if err != nil || string(p) != text {
 			t.Errorf("%v: %s, %v; want %s", f, p, err, text)
 		}
 		var back Figure
-		if err := json.Unmarshal(p, &back); err != nil || back.known() != f.known() || f.known() && (back-f > 0.5 || f-back > 0.5) {
+		if err := json.Unmarshal(p, &back); err != nil || back.Known() != f.Known() || f.Known() && (back-f > 0.5 || f-back > 0.5) {
 			t.Errorf("%s: read back as %v, %v", p, back, err)
 		}
 	}
 }
 
 func TestTextReport(t *testing.T) {
-	l := Load{}.withDefaults()
 	for _, scenario := range []string{"fanout", "rooms", "idle", "publish", "slow-readers", "durable", "resume-storm"} {
-		r := newReport(scenario, &l)
+		r := New(scenario, 128)
 		r.Connections, r.CPUDelivery, r.ServerRSS, r.Published, r.Lost = 5000, 6.254, 1834, 123456, 3
-		r.note("a %s", "remark")
+		r.Note("a %s", "remark")
 		switch scenario {
 		case "slow-readers":
-			r.Stalled = &Stalled{Stretches: []Stretch{{Name: "stalled", Latency: noLatency()}}}
+			r.Stalled = &Stalled{Stretches: []Stretch{{Name: "stalled", Latency: NoLatency()}}}
 		case "durable":
 			r.Cursors = &Cursors{}
 		case "resume-storm":
@@ -78,12 +76,12 @@ func TestTextReport(t *testing.T) {
 }
 
 func TestFigureText(t *testing.T) {
-	for want, f := range map[string]Figure{"1,234,567": 1234567, "999": 999, "-12,345": -12345, "?": unknown} {
-		if got := f.text(0); got != want {
+	for want, f := range map[string]Figure{"1,234,567": 1234567, "999": 999, "-12,345": -12345, "?": Unknown} {
+		if got := f.Text(0); got != want {
 			t.Errorf("%v: %s", want, got)
 		}
 	}
-	if got := Figure(1234.567).text(2); got != "1,234.57" {
+	if got := Figure(1234.567).Text(2); got != "1,234.57" {
 		t.Error(got)
 	}
 }
@@ -105,26 +103,26 @@ func TestSlopes(t *testing.T) {
 		{Connections: 1000, RSS: 50e6, Heap: 20e6, CPUConnect: 100},
 		{Connections: 5000, RSS: 58e6, Heap: 24e6, CPUConnect: 50},
 	}}
-	r.slopes()
+	r.Slopes()
 	if r.ServerRSS != 2000 || r.ServerHeap != 1000 || r.CPUConnect != 60 {
 		t.Errorf("%v %v %v", r.ServerRSS, r.ServerHeap, r.CPUConnect)
 	}
 	r.Steps = r.Steps[:1]
-	r.slopes()
-	if r.ServerRSS.known() || r.CPUConnect != 100 {
+	r.Slopes()
+	if r.ServerRSS.Known() || r.CPUConnect != 100 {
 		t.Errorf("one step: %v %v", r.ServerRSS, r.CPUConnect)
 	}
 }
 
 func TestHistogram(t *testing.T) {
-	h, other := newHistogram(), newHistogram()
+	h, other := NewHistogram(), NewHistogram()
 	for i := range int64(1000) {
-		h.record(i * int64(time.Microsecond))
+		h.Record(i * int64(time.Microsecond))
 	}
-	other.record(int64(time.Hour)) // beyond what it tells apart
-	other.record(-5)
-	h.merge(other)
-	l := h.latency()
+	other.Record(int64(time.Hour)) // beyond what it tells apart
+	other.Record(-5)
+	h.Merge(other)
+	l := h.Latency()
 	if l.Count != 1002 || l.P50 < 495 || l.P50 > 505 || l.P99 < 980 || l.P99 > 995 || l.Max < 299e6 || l.Max > 301e6 {
 		t.Errorf("%+v", l)
 	}

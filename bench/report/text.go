@@ -1,4 +1,4 @@
-package bench
+package report
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 )
+
+// GrowthTarget is how many bytes stalled readers may cost a server.
+const GrowthTarget = 64 << 20
 
 // WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
@@ -43,13 +46,13 @@ func (t *textReport) head(r *Report) {
 		fmt.Fprintf(&t.b, ", %d bytes", r.Payload)
 		switch {
 		case r.Scenario == "publish", r.Stalled != nil, r.Storm != nil:
-		case r.Target.known():
-			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.text(0))
+		case r.Target.Known():
+			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.Text(0))
 		default:
 			t.b.WriteString(", flat out")
 		}
-		if r.Measured.known() && r.Stalled == nil && r.Storm == nil {
-			fmt.Fprintf(&t.b, ", %s s", r.Measured.text(1))
+		if r.Measured.Known() && r.Stalled == nil && r.Storm == nil {
+			fmt.Fprintf(&t.b, ", %s s", r.Measured.Text(1))
 		}
 	}
 	t.b.WriteByte('\n')
@@ -58,37 +61,37 @@ func (t *textReport) head(r *Report) {
 func (t *textReport) idle(r *Report) {
 	for _, s := range r.Steps {
 		t.line(count(s.Connections), "RSS %s MiB, heap %s MiB, %s µs of server CPU per connect",
-			(s.RSS / (1 << 20)).text(1), (s.Heap / (1 << 20)).text(1), s.CPUConnect.text(1))
+			(s.RSS / (1 << 20)).Text(1), (s.Heap / (1 << 20)).Text(1), s.CPUConnect.Text(1))
 	}
 	t.line("memory", "%s B RSS, %s B heap per connection (slope from the first step to the last)",
-		r.ServerRSS.text(0), r.ServerHeap.text(0))
-	t.line("connect", "%s µs of server CPU to connect, sign in and subscribe; %s", r.CPUConnect.text(1), r.Latency.text())
+		r.ServerRSS.Text(0), r.ServerHeap.Text(0))
+	t.line("connect", "%s µs of server CPU to connect, sign in and subscribe; %s", r.CPUConnect.Text(1), r.Latency.Text())
 }
 
 func (t *textReport) deliveries(r *Report) {
-	t.line("delivered", "%s/s; %s messages/s published", r.Delivered.text(0), r.Published.text(0))
-	t.line("server CPU", "%s µs per delivery, %s cores", r.CPUDelivery.text(2), r.ServerCores.text(2))
-	t.line("latency", "%s", r.Latency.text())
+	t.line("delivered", "%s/s; %s messages/s published", r.Delivered.Text(0), r.Published.Text(0))
+	t.line("server CPU", "%s µs per delivery, %s cores", r.CPUDelivery.Text(2), r.ServerCores.Text(2))
+	t.line("latency", "%s", r.Latency.Text())
 	t.line("connect", "%s µs of server CPU; about %s B RSS, %s B heap each",
-		r.CPUConnect.text(1), r.ServerRSS.text(0), r.ServerHeap.text(0))
+		r.CPUConnect.Text(1), r.ServerRSS.Text(0), r.ServerHeap.Text(0))
 }
 
 func (t *textReport) stretches(list []Stretch) {
 	for _, s := range list {
 		t.line(s.Name, "%s messages/s for %s s, live sockets: %s; server %s cores, %s MiB RSS more (kernel, for TCP: %s MiB)",
-			s.Rate.text(0), s.Seconds.text(1), s.Latency.text(), s.ServerCores.text(2), (s.RSSGrowth / (1 << 20)).text(1), (s.TCPGrowth / (1 << 20)).text(1))
+			s.Rate.Text(0), s.Seconds.Text(1), s.Latency.Text(), s.ServerCores.Text(2), (s.RSSGrowth / (1 << 20)).Text(1), (s.TCPGrowth / (1 << 20)).Text(1))
 	}
 }
 
 func (t *textReport) cursors(r *Report) {
 	x := r.Cursors
 	t.line("came", "%s users in %s s, %s µs of server CPU each to connect, subscribe, acknowledge and go; %s",
-		count(x.Users), x.Seconds.text(1), x.CPU.text(1), r.Latency.text())
-	t.line("store", "%s B and %s records for each cursor", x.StoreBytes.text(1), x.Records.text(3))
-	t.line("memory", "%s B RSS, %s B heap for each cursor at rest (RSS %s MiB, was %s; heap %s MiB, was %s)", x.RSS.text(0), x.Heap.text(0),
-		(x.RSSAfter / (1 << 20)).text(1), (x.RSSBefore / (1 << 20)).text(1), (x.HeapAfter / (1 << 20)).text(1), (x.HeapBefore / (1 << 20)).text(1))
+		count(x.Users), x.Seconds.Text(1), x.CPU.Text(1), r.Latency.Text())
+	t.line("store", "%s B and %s records for each cursor", x.StoreBytes.Text(1), x.Records.Text(3))
+	t.line("memory", "%s B RSS, %s B heap for each cursor at rest (RSS %s MiB, was %s; heap %s MiB, was %s)", x.RSS.Text(0), x.Heap.Text(0),
+		(x.RSSAfter / (1 << 20)).Text(1), (x.RSSBefore / (1 << 20)).Text(1), (x.HeapAfter / (1 << 20)).Text(1), (x.HeapBefore / (1 << 20)).Text(1))
 	t.line("besides", "%s goroutines and %s JetStream consumers for each (%s and %s in all)",
-		x.Goroutines.text(5), x.Consumers.text(5), x.GoroutinesN.text(0), x.ConsumersN.text(0))
+		x.Goroutines.Text(5), x.Consumers.Text(5), x.GoroutinesN.Text(0), x.ConsumersN.Text(0))
 	t.line("returned", "%s came back and were known, with what they had acknowledged", count(x.Returned))
 }
 
@@ -96,44 +99,44 @@ func (t *textReport) storm(r *Report) {
 	x := r.Storm
 	after := ""
 	if x.Killed {
-		after = fmt.Sprintf("; the server was killed meanwhile and back after %s s", x.Restart.text(2))
+		after = fmt.Sprintf("; the server was killed meanwhile and back after %s s", x.Restart.Text(2))
 	}
-	t.line("away", "%s users, %s messages for each (published at %s/s)%s", count(x.Users), count(x.Messages), r.Published.text(0), after)
+	t.line("away", "%s users, %s messages for each (published at %s/s)%s", count(x.Users), count(x.Messages), r.Published.Text(0), after)
 	t.line("returned", "all connected after %s s, all messages delivered after %s s, all acknowledged after %s s",
-		x.Joined.text(2), x.Delivered.text(2), x.Acked.text(2))
+		x.Joined.Text(2), x.Delivered.Text(2), x.Acked.Text(2))
 	t.line("cost", "%s messages/s, %s µs of server CPU each, %s cores; about %s NATS requests",
-		r.Delivered.text(0), x.CPU.text(1), r.ServerCores.text(2), x.Requests.text(0))
+		r.Delivered.Text(0), x.CPU.Text(1), r.ServerCores.Text(2), x.Requests.Text(0))
 	t.stretches(x.Stretches)
 	t.line("again", "%s users came back once more and got %d messages again", count(x.Again), x.Returned)
 	names := slices.Sorted(maps.Keys(x.Counted))
 	for _, name := range names {
-		t.line("counted", "%s %s", x.Counted[name].text(0), name)
+		t.line("counted", "%s %s", x.Counted[name].Text(0), name)
 	}
 }
 
 func (t *textReport) stalled(r *Report) {
 	x := r.Stalled
 	t.line("stalled", "%s readers while %s messages came; the server grew by %s MiB RSS, %s MiB heap (target: below %d MiB)",
-		count(x.Readers), count(x.Messages), (x.RSSGrowth / (1 << 20)).text(1), (x.HeapGrowth / (1 << 20)).text(1), growthTarget>>20)
+		count(x.Readers), count(x.Messages), (x.RSSGrowth / (1 << 20)).Text(1), (x.HeapGrowth / (1 << 20)).Text(1), GrowthTarget>>20)
 	t.stretches(x.Stretches)
 	t.line("complete", "%s of %s readers have every message: the first after %s s, half after %s s, the last after %s s",
-		count(x.Complete), count(x.Readers), x.First.text(1), x.Median.text(1), x.Last.text(1))
-	t.line("catch-up", "%s deliveries/s, %s µs of server CPU each, %s cores", r.Delivered.text(0), r.CPUDelivery.text(2), r.ServerCores.text(2))
+		count(x.Complete), count(x.Readers), x.First.Text(1), x.Median.Text(1), x.Last.Text(1))
+	t.line("catch-up", "%s deliveries/s, %s µs of server CPU each, %s cores", r.Delivered.Text(0), r.CPUDelivery.Text(2), r.ServerCores.Text(2))
 }
 
 func (t *textReport) publish(r *Report) {
 	t.line("published", "%s acknowledged/s, %s µs of server CPU each, %s cores",
-		r.Published.text(0), r.CPUPublish.text(2), r.ServerCores.text(2))
-	if r.Raw.known() {
-		t.line("raw", "%s/s by an asynchronous JetStream publisher; ratio %s", r.Raw.text(0), r.Ratio.text(2))
+		r.Published.Text(0), r.CPUPublish.Text(2), r.ServerCores.Text(2))
+	if r.Raw.Known() {
+		t.line("raw", "%s/s by an asynchronous JetStream publisher; ratio %s", r.Raw.Text(0), r.Ratio.Text(2))
 	}
 	for i, x := range r.Rounds {
-		t.line(fmt.Sprintf("round %d", i+1), "%s/s, raw %s/s, ratio %s", x.Gateway.text(0), x.Raw.text(0), x.Ratio.text(2))
+		t.line(fmt.Sprintf("round %d", i+1), "%s/s, raw %s/s, ratio %s", x.Gateway.Text(0), x.Raw.Text(0), x.Ratio.Text(2))
 	}
-	t.line("latency", "%s", r.Latency.text())
+	t.line("latency", "%s", r.Latency.Text())
 	for _, c := range r.Classes {
 		t.line(c.Class, "%s/s in %s, ratio to raw %s, %s µs of server CPU each; %s",
-			c.Published.text(0), c.Namespace, c.Ratio.text(2), c.CPUPublish.text(2), c.Latency.text())
+			c.Published.Text(0), c.Namespace, c.Ratio.Text(2), c.CPUPublish.Text(2), c.Latency.Text())
 	}
 }
 
@@ -143,11 +146,11 @@ func (t *textReport) rest(r *Report) {
 	if r.PublishErrors+r.Unanswered+r.Disconnects > 0 {
 		t.line("failures", "%d publishes refused, %d unanswered, %d connections ended", r.PublishErrors, r.Unanswered, r.Disconnects)
 	}
-	if r.ClientCores.known() {
-		t.line("client", "%s cores, busiest loop %s %%; %d cores in all", r.ClientCores.text(2), (100 * r.ClientBusy).text(0), r.Machine.Cores)
+	if r.ClientCores.Known() {
+		t.line("client", "%s cores, busiest loop %s %%; %d cores in all", r.ClientCores.Text(2), (100 * r.ClientBusy).Text(0), r.Machine.Cores)
 	}
 	if r.SendDelay.Count > 0 {
-		t.line("schedule", "messages were written later than intended by %s", r.SendDelay.text())
+		t.line("schedule", "messages were written later than intended by %s", r.SendDelay.Text())
 	}
 	for _, n := range r.Notes {
 		t.line("note", "%s", n)
@@ -155,8 +158,8 @@ func (t *textReport) rest(r *Report) {
 }
 
 // text writes a figure with so many decimals, and groups of three digits.
-func (f Figure) text(decimals int) string {
-	if !f.known() {
+func (f Figure) Text(decimals int) string {
+	if !f.Known() {
 		return "?"
 	}
 	s := fmt.Sprintf("%.*f", decimals, float64(f))
@@ -174,9 +177,9 @@ func (f Figure) text(decimals int) string {
 	return sign + whole + fraction
 }
 
-func count(n int) string { return Figure(n).text(0) }
+func count(n int) string { return Figure(n).Text(0) }
 
-func (l Latency) text() string {
-	ms := func(f Figure) string { return (f / 1e3).text(2) }
+func (l Latency) Text() string {
+	ms := func(f Figure) string { return (f / 1e3).Text(2) }
 	return fmt.Sprintf("p50 %s ms, p99 %s ms, p99.9 %s ms, max %s ms", ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
 }

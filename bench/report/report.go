@@ -1,4 +1,7 @@
-package bench
+// Package report is what a run of the load harness found: its figures, as text and as JSON.
+//
+// It knows no sockets and measures nothing: scenarios fill in a Report, and programs write it.
+package report
 
 import (
 	"encoding/json"
@@ -12,9 +15,11 @@ import (
 // Figure is a measured number; one that was not measured is NaN, and null in JSON.
 type Figure float64
 
-var unknown = Figure(math.NaN())
+// Unknown is the Figure of what was not measured.
+var Unknown = Figure(math.NaN())
 
-func (f Figure) known() bool { return !math.IsNaN(float64(f)) }
+// Known says whether it was measured.
+func (f Figure) Known() bool { return !math.IsNaN(float64(f)) }
 
 // MarshalJSON writes null for what was not measured, and otherwise no more digits than mean something.
 func (f Figure) MarshalJSON() ([]byte, error) {
@@ -30,11 +35,19 @@ func (f Figure) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (f *Figure) UnmarshalJSON(p []byte) error {
-	*f = unknown
+	*f = Unknown
 	if string(p) == "null" {
 		return nil
 	}
 	return json.Unmarshal(p, (*float64)(f))
+}
+
+// Per divides, and knows nothing of nothing.
+func (f Figure) Per(n float64) Figure {
+	if n == 0 || math.IsNaN(n) {
+		return Unknown
+	}
+	return Figure(float64(f) / n)
 }
 
 // Latency is a distribution, in microseconds.
@@ -46,7 +59,8 @@ type Latency struct {
 	Count int64  `json:"count"`
 }
 
-func noLatency() Latency { return Latency{P50: unknown, P99: unknown, P999: unknown, Max: unknown} }
+// NoLatency is the distribution of nothing.
+func NoLatency() Latency { return Latency{P50: Unknown, P99: Unknown, P999: Unknown, Max: Unknown} }
 
 // Report is the outcome of one run. Figures that the scenario does not measure are null in JSON.
 type Report struct {
@@ -169,12 +183,13 @@ type Machine struct {
 	Go    string    `json:"go"` // that built the load client
 }
 
-func newReport(scenario string, l *Load) *Report {
+// New makes a report in which nothing has been measured yet. payload is the bytes of a message.
+func New(scenario string, payload int) *Report {
 	return &Report{
-		Scenario: scenario, Payload: l.Payload,
-		ServerRSS: unknown, ServerHeap: unknown, CPUConnect: unknown, CPUDelivery: unknown, CPUPublish: unknown,
-		ServerCores: unknown, Delivered: unknown, Published: unknown, Latency: noLatency(), SendDelay: noLatency(),
-		Target: unknown, Measured: unknown, ClientCores: unknown, ClientBusy: unknown, OtherCores: unknown, Raw: unknown, Ratio: unknown,
+		Scenario: scenario, Payload: payload,
+		ServerRSS: Unknown, ServerHeap: Unknown, CPUConnect: Unknown, CPUDelivery: Unknown, CPUPublish: Unknown,
+		ServerCores: Unknown, Delivered: Unknown, Published: Unknown, Latency: NoLatency(), SendDelay: NoLatency(),
+		Target: Unknown, Measured: Unknown, ClientCores: Unknown, ClientBusy: Unknown, OtherCores: Unknown, Raw: Unknown, Ratio: Unknown,
 		Machine: Machine{
 			Time: time.Now().UTC().Truncate(time.Second), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			Cores: runtime.NumCPU(), Go: runtime.Version(),
@@ -187,7 +202,8 @@ func (r *Report) Broken() bool {
 	return r.QoS > 0 && (r.Lost != 0 || r.Duplicated != 0 || r.Reordered != 0 || r.Wrong != 0)
 }
 
-func (r *Report) note(format string, args ...any) {
+// Note adds a remark for people.
+func (r *Report) Note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
@@ -195,4 +211,18 @@ func (r *Report) note(format string, args ...any) {
 func (r *Report) JSON() ([]byte, error) {
 	p, err := json.MarshalIndent(r, "", "  ")
 	return append(p, '\n'), err
+}
+
+// Slopes works out what one connection costs from the first plateau to the last. With a single plateau there is none.
+func (r *Report) Slopes() {
+	a, b := r.Steps[0], r.Steps[len(r.Steps)-1]
+	more := float64(b.Connections - a.Connections)
+	r.ServerRSS, r.ServerHeap = (b.RSS - a.RSS).Per(more), (b.Heap - a.Heap).Per(more)
+	var cpu Figure
+	connections := 0
+	for _, s := range r.Steps {
+		cpu += s.CPUConnect * Figure(s.Connections-connections)
+		connections = s.Connections
+	}
+	r.CPUConnect = cpu.Per(float64(connections))
 }

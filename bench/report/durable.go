@@ -1,4 +1,4 @@
-package bench
+package report
 
 // Cursors is what durable measures besides: what a (user, device) costs that is away. The figures are for each.
 type Cursors struct {
@@ -19,19 +19,6 @@ type Cursors struct {
 	Returned    int    `json:"returned"`          // that came back, and were known
 	GoroutinesN Figure `json:"goroutines_in_all"` // when all were away
 	ConsumersN  Figure `json:"consumers_in_all"`
-}
-
-func (x *Cursors) set(before, after atRest, users float64, store bool) {
-	x.RSSBefore, x.RSSAfter, x.HeapBefore, x.HeapAfter = before.rss, after.rss, before.heap, after.heap
-	x.RSS, x.Heap = (after.rss - before.rss).per(users), (after.heap - before.heap).per(users)
-	x.Goroutines, x.GoroutinesN = (after.goroutines - before.goroutines).per(users), after.goroutines
-	x.Records, x.StoreBytes, x.Consumers, x.ConsumersN = unknown, unknown, unknown, unknown
-	if store {
-		a, b := &before.store, &after.store
-		x.Records = Figure(float64(b.records) - float64(a.records)).per(users)
-		x.StoreBytes = Figure(float64(b.bytes) - float64(a.bytes)).per(users)
-		x.Consumers, x.ConsumersN = Figure(b.consumers-a.consumers).per(users), Figure(b.consumers)
-	}
 }
 
 // Storm is what resume-storm measures besides.
