@@ -19,6 +19,8 @@ package bench
 import (
 	"errors"
 	"time"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // Errors that Run functions return, besides those of the system and of the context.
@@ -46,7 +48,8 @@ type Load struct {
 	Duration  time.Duration // of what is measured; DefaultDuration
 	Warmup    time.Duration // before it, not measured; DefaultWarmup; negative: none
 	Drain     time.Duration // how long nothing may arrive before the rest counts as lost; DefaultDrain
-	Payload   int           // bytes of a message's body; DefaultPayload, and at least MinPayload
+	Ramp      time.Duration // before the warm-up: the rate, or the window, rises from nothing; of idle: over which a step's connections are spread
+	Payload   Sizes         // of messages' bodies; DefaultPayload
 	Namespace string        // of the channels used; DefaultChannel
 	Loops     int           // epoll loops of the subscribers; half the cores, at least 1
 	Ahead     int           // sockets that one loop opens at the same time; 32
@@ -54,6 +57,13 @@ type Load struct {
 	OneByOne  bool          // await connect's reply before subscribing, instead of sending both in one frame
 
 	Progress func(string) // one line for people, now and then; may be nil
+}
+
+// report begins a scenario's report.
+func (l *Load) report(scenario string) *report.Report {
+	r := report.New(scenario, l.Payload.Mean())
+	r.Sizes, r.Ramp = l.Payload.String(), report.Figure(l.Ramp.Seconds())
+	return r
 }
 
 func (l Load) withDefaults() Load {
@@ -67,10 +77,10 @@ func (l Load) withDefaults() Load {
 	if l.Drain <= 0 {
 		l.Drain = DefaultDrain
 	}
-	if l.Payload <= 0 {
-		l.Payload = DefaultPayload
+	l.Ramp = max(l.Ramp, 0)
+	if l.Payload.total == 0 {
+		l.Payload = Bytes(DefaultPayload)
 	}
-	l.Payload = max(l.Payload, MinPayload)
 	if l.Namespace == "" {
 		l.Namespace = DefaultChannel
 	}

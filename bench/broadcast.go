@@ -24,7 +24,7 @@ type broadcast struct {
 
 func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 	l := &b.load
-	r = report.New(b.scenario, l.Payload)
+	r = l.report(b.scenario)
 	r.Connections, r.Channels, r.QoS = b.channels*b.members, b.channels, int(b.qos)
 	if b.deliveries > 0 {
 		r.Target = report.Figure(b.deliveries)

@@ -52,7 +52,7 @@ func (o Durable) Run(ctx context.Context) (r *report.Report, err error) {
 	o.Batch, o.Sample = min(o.Batch, o.Users), min(o.Sample, o.Users)
 	l := o.withDefaults()
 	o.Load = l
-	r = report.New("durable", l.Payload)
+	r = l.report("durable")
 	r.Connections, r.Publishers, r.QoS = o.Users, 1, int(o.QoS)
 	batches := (o.Users + o.Batch - 1) / o.Batch
 	r.Channels = batches

@@ -21,10 +21,18 @@ import (
 // stepTimeout is how long connecting may go without a single connection's success.
 const stepTimeout = 15 * time.Second
 
-// clock counts nanoseconds from the start of a run. Payloads carry its times.
-type clock struct{ zero time.Time }
+// clock counts nanoseconds since the machine was started, the same in all its processes. Payloads carry its times.
+type clock struct {
+	zero  time.Time
+	since int64 // of zero
+}
 
-func (c clock) now() int64 { return int64(time.Since(c.zero)) }
+func newClock() clock {
+	since := monotonic()
+	return clock{time.Now(), since}
+}
+
+func (c clock) now() int64 { return c.since + int64(time.Since(c.zero)) }
 
 // fleet is every socket of a run. Subscribers share some loops; publishers have one of their own, so that a publisher
 // never waits until thousands of deliveries have been read.
@@ -52,7 +60,7 @@ type fleet struct {
 
 func newFleet(l *Load, qos wire.QoS) *fleet {
 	return &fleet{
-		target: l.Target, load: l, qos: qos, clock: clock{time.Now()}, joins: report.NewHistogram(),
+		target: l.Target, load: l, qos: qos, clock: newClock(), joins: report.NewHistogram(),
 		change: make(chan struct{}, 1), reasons: make(map[string]int),
 	}
 }
@@ -143,9 +151,7 @@ func (f *fleet) source() netip.Addr {
 
 // join opens connections on the given loops in turn, and returns once all have joined.
 func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
-	f.mu.Lock()
-	f.missing += len(conns)
-	f.mu.Unlock()
+	f.expect(len(conns))
 	shares := make([][]*conn, len(loops))
 	for i, c := range conns {
 		shares[i%len(loops)] = append(shares[i%len(loops)], c)
@@ -153,6 +159,38 @@ func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
 	for i, l := range loops {
 		l.add(shares[i])
 	}
+	return f.awaitJoins(ctx, len(conns))
+}
+
+// joinOver is join with the connections begun one by one over so long a time.
+func (f *fleet) joinOver(ctx context.Context, loops []*loop, conns []*conn, d time.Duration) error {
+	f.expect(len(conns))
+	start := f.clock.now()
+	rate := float64(len(conns)) / d.Seconds()
+	err := f.clock.pace(ctx, schedule{rate: rate}, start, 1<<62, func(i uint64, _ int64) error {
+		if i == uint64(len(conns)) || f.failed() {
+			return errDone
+		}
+		loops[i%uint64(len(loops))].add(conns[i : i+1])
+		return nil
+	})
+	if !errors.Is(err, errDone) {
+		return err
+	}
+	return f.awaitJoins(ctx, len(conns))
+}
+
+// errDone ends a pace.
+var errDone = errors.New("done")
+
+func (f *fleet) expect(n int) {
+	f.mu.Lock()
+	f.missing += n
+	f.mu.Unlock()
+}
+
+// awaitJoins returns once all of the n connections that were begun have joined.
+func (f *fleet) awaitJoins(ctx context.Context, n int) error {
 	patience := time.NewTimer(stepTimeout)
 	defer patience.Stop()
 	for {
@@ -161,7 +199,7 @@ func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
 		f.mu.Unlock()
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: %w (%d of %d had not joined)", ErrJoin, err, missing, len(conns))
+			return fmt.Errorf("%w: %w (%d of %d had not joined)", ErrJoin, err, missing, n)
 		case missing == 0:
 			return nil
 		}
@@ -169,7 +207,7 @@ func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
 		case <-f.change:
 			patience.Reset(stepTimeout)
 		case <-patience.C:
-			return fmt.Errorf("%w: %d of %d connections have not joined", ErrNoProgress, missing, len(conns))
+			return fmt.Errorf("%w: %d of %d connections have not joined", ErrNoProgress, missing, n)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

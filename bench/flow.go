@@ -96,7 +96,8 @@ func (f *flow) target() *Target { return f.load.Target }
 // run publishes and measures. It fills in the report's figures of the window and of the whole.
 func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 	start := f.fleet.clock.now() + int64(50*time.Millisecond)
-	f.from = start + int64(f.load.Warmup)
+	p.ramp = f.load.Ramp
+	f.from = start + int64(f.load.Ramp+f.load.Warmup)
 	f.to = f.from + int64(f.load.Duration)
 	for _, l := range f.fleet.loops {
 		l.mu.Lock()

@@ -38,7 +38,7 @@ func (o Idle) Run(ctx context.Context) (r *report.Report, err error) {
 	if o.Settle <= 0 {
 		o.Settle = DefaultSettle
 	}
-	r = report.New("idle", l.Payload)
+	r = l.report("idle")
 	total := o.Steps[len(o.Steps)-1]
 	r.Connections, r.Channels, r.QoS, r.Publishers = total, 1, int(o.QoS), 1
 	f := newFleet(&l, o.QoS)
@@ -83,7 +83,7 @@ func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *report.
 		}
 		flow.load.Progress(fmt.Sprintf("connecting up to %d sockets", n))
 		before := flow.target().edge(ctx)
-		if err := f.join(ctx, f.loops, conns); err != nil {
+		if err := o.open(ctx, f, conns); err != nil {
 			return err
 		}
 		step := report.Step{Connections: n}
@@ -99,6 +99,13 @@ func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *report.
 	r.Slopes()
 	r.Latency, r.LatencyOf = f.joins.Latency(), "connecting and subscribing"
 	return f.err()
+}
+
+func (o *Idle) open(ctx context.Context, f *fleet, conns []*conn) error {
+	if o.Ramp > 0 {
+		return f.joinOver(ctx, f.loops, conns, o.Ramp)
+	}
+	return f.join(ctx, f.loops, conns)
 }
 
 // settled samples until the memory of two samples in a row differs by less than half a percent.

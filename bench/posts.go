@@ -25,7 +25,7 @@ type post struct {
 // posts is the sink of publishing sockets. A command's id is the time at which it was sent, made unique, so that its
 // answer tells how long it took.
 type posts struct {
-	load  *Load
+	size  sizer
 	qos   wire.QoS
 	nonce string // begins the message ids of QoS 2
 	run   *postRun
@@ -106,7 +106,7 @@ func (s *posts) publish(c *conn, n int, now int64) error {
 		id := max(uint64(now), p.newest+1, maxJoinID+1)
 		p.newest, p.inFlight = id, p.inFlight+1
 		s.sent++
-		s.body = appendPayload(s.body[:0], now, s.sent, s.load.Payload)
+		s.body = appendPayload(s.body[:0], now, s.sent, s.size.next())
 		command := wire.Publish{Channel: p.channel.name, Data: s.body, QoS: s.qos}
 		if s.qos == wire.ExactlyOnce {
 			command.ID = s.nonce + "-" + strconv.FormatUint(id, 36)

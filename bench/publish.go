@@ -45,7 +45,7 @@ func (o Publish) Run(ctx context.Context) (r *report.Report, err error) {
 	if o.Rounds <= 0 {
 		o.Rounds = DefaultRounds
 	}
-	r = report.New("publish", l.Payload)
+	r = l.report("publish")
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Conns, o.Conns, o.Conns, int(o.QoS)
 	var all []*turns
 	defer func() {
@@ -101,7 +101,7 @@ func (o *Publish) round(ctx context.Context, i int, all []*turns) error {
 	}
 	l := all[0].load
 	l.Progress(fmt.Sprintf("round %d of %d: raw JetStream for %v", i+1, o.Rounds, d))
-	raw, err := o.Raw(ctx, o.Conns, l.Payload, l.Warmup, d)
+	raw, err := o.Raw(ctx, o.Conns, l.Payload.Mean(), l.Warmup, d)
 	if err != nil {
 		return fmt.Errorf("raw publisher: %w", err)
 	}
@@ -132,7 +132,7 @@ type turns struct {
 
 func (t *turns) newSink() sink {
 	t.nonce += "x" // each loop numbers its own
-	return &posts{load: t.load, qos: t.o.QoS, nonce: t.nonce, run: t.run, hist: report.NewHistogram()}
+	return &posts{size: newSizer(t.load.Payload), qos: t.o.QoS, nonce: t.nonce, run: t.run, hist: report.NewHistogram()}
 }
 
 func (t *turns) open(ctx context.Context, r *report.Report) error {

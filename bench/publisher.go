@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -30,8 +29,9 @@ type publisher struct {
 	flow   *flow
 	qos    wire.QoS
 	rate   float64 // messages a second; 0: as fast as the window allows
-	window int     // messages in flight when flat out
-	nonce  string  // begins the message ids of QoS 2
+	ramp   time.Duration
+	window int    // messages in flight when flat out
+	nonce  string // begins the message ids of QoS 2
 	loop   *loop
 	conns  []*conn
 
@@ -40,6 +40,7 @@ type publisher struct {
 
 	// Owned by run.
 	body, text, out []byte
+	size            sizer
 	delay           report.Histogram // how late messages of the window were written
 	stalls          int
 
@@ -52,7 +53,7 @@ type publisher struct {
 func newPublisher(f *flow, sockets int, rate float64, window int) (*publisher, error) {
 	p := &publisher{
 		flow: f, qos: f.fleet.qos, rate: rate, window: window, nonce: strconv.FormatInt(time.Now().UnixNano(), 36),
-		delay: report.NewHistogram(), refusedIn: make(map[int]uint64),
+		delay: report.NewHistogram(), refusedIn: make(map[int]uint64), size: newSizer(f.load.Payload),
 	}
 	var err error
 	if p.loop, err = f.fleet.newLoop((*acks)(p)); err != nil {
@@ -74,40 +75,29 @@ func (p *publisher) run(ctx context.Context, start, end int64) error {
 	if p.rate > 0 {
 		return p.open(ctx, start, end)
 	}
-	return p.closed(ctx, end)
+	return p.closed(ctx, start, end)
 }
 
 // open publishes at a fixed rate, whatever the server does.
 func (p *publisher) open(ctx context.Context, start, end int64) error {
-	runtime.LockOSThread() // its naps are sharper than other threads'
-	defer runtime.UnlockOSThread()
-	sharpenNaps()
-	for i := uint64(0); ; i++ {
-		at := start + int64(float64(i)/p.rate*1e9)
-		if at >= end {
-			return nil
-		}
-		now := p.flow.fleet.clock.now()
-		for ; now < at; now = p.flow.fleet.clock.now() {
-			nap(min(time.Duration(at-now), longestNap))
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-		}
+	clock := p.flow.fleet.clock
+	return clock.pace(ctx, schedule{p.rate, p.ramp}, start, end, func(_ uint64, at int64) error {
 		if err := p.publish(at, 1); err != nil {
 			return err
 		}
 		if at >= p.flow.from {
-			p.delay.Record(p.flow.fleet.clock.now() - at)
+			p.delay.Record(clock.now() - at)
 		}
-	}
+		return nil
+	})
 }
 
 // closed keeps a window of messages in flight. It refills the window once a quarter of it has arrived everywhere.
-func (p *publisher) closed(ctx context.Context, end int64) error {
-	members, window := int64(p.flow.members), int64(p.window)
+func (p *publisher) closed(ctx context.Context, start, end int64) error {
+	members := int64(p.flow.members)
 	var given int64 // up, after a stall
 	for {
+		window := p.windowAt(start)
 		sent := int64(p.sent.Load())
 		if !p.flow.await(ctx, (sent-window+max(1, window/4))*members-given, stallAfter) {
 			if err := context.Cause(ctx); err != nil {
@@ -130,6 +120,15 @@ func (p *publisher) closed(ctx context.Context, end int64) error {
 	}
 }
 
+// windowAt is how many messages may be in flight now: it rises during the ramp.
+func (p *publisher) windowAt(start int64) int64 {
+	since := p.flow.fleet.clock.now() - start
+	if p.ramp == 0 || since >= int64(p.ramp) {
+		return int64(p.window)
+	}
+	return max(1, int64(p.window)*since/int64(p.ramp))
+}
+
 // publish sends the next n messages. What goes to one socket without another's between leaves in one write.
 func (p *publisher) publish(at int64, n int) error {
 	var c *conn
@@ -145,7 +144,7 @@ func (p *publisher) publish(at int64, n int) error {
 			}
 			c, waiting = next, 0
 		}
-		p.body = appendPayload(p.body[:0], at, i/channels+1, p.flow.load.Payload)
+		p.body = appendPayload(p.body[:0], at, i/channels+1, p.size.next())
 		command := wire.Publish{Channel: ch.name, Data: p.body, QoS: p.qos}
 		if p.qos == wire.ExactlyOnce {
 			command.ID = p.nonce + "-" + strconv.FormatUint(i, 10)

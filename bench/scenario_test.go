@@ -40,6 +40,30 @@ func TestFanoutAtARate(t *testing.T) {
 	}
 }
 
+func TestRampAndSizes(t *testing.T) {
+	for _, flatOut := range []bool{false, true} {
+		l := load(t, newMiniServer(t))
+		l.Ramp = 200 * time.Millisecond
+		var err error
+		if l.Payload, err = ParseSizes("64-256:9,2000:1"); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Fanout{Load: l, Conns: 10, Rate: 2000, FlatOut: flatOut, QoS: 1}.Run(t.Context())
+		wantClean(t, r, err)
+		if !flatOut && (r.Sent < 80 || r.Sent > 90) { // half the rate for 200 ms, all of it for 350
+			t.Errorf("%d sent", r.Sent)
+		}
+	}
+	l := load(t, newMiniServer(t))
+	l.Ramp = 100 * time.Millisecond
+	start := time.Now()
+	r, err := Idle{Load: l, Steps: []int{5, 20}, Settle: 10 * time.Millisecond, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+	if r.Received != 20 || time.Since(start) < 2*l.Ramp {
+		t.Errorf("%d received after %v", r.Received, time.Since(start))
+	}
+}
+
 func TestFanoutFlatOut(t *testing.T) {
 	r, err := Fanout{Load: load(t, newMiniServer(t)), Conns: 10, FlatOut: true, Window: 8, QoS: 1}.Run(t.Context())
 	wantClean(t, r, err)
@@ -79,7 +103,7 @@ func TestPublish(t *testing.T) {
 func slowReaders(t *testing.T, s *miniServer) SlowReaders {
 	t.Helper()
 	l := load(t, s)
-	l.Payload, l.Warmup = 256, -1
+	l.Payload, l.Warmup = Bytes(256), -1
 	return SlowReaders{Load: l, Readers: 5, Live: 3, Messages: 60, Rate: 500, Trickle: 100, QoS: 1}
 }
 

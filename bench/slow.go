@@ -56,7 +56,7 @@ func (o SlowReaders) Run(ctx context.Context) (r *report.Report, err error) {
 	}
 	l := o.withDefaults()
 	o.Load = l
-	r = report.New("slow-readers", l.Payload)
+	r = l.report("slow-readers")
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Readers+o.Live, 1, 1, int(o.QoS)
 	r.Stalled = &report.Stalled{Readers: o.Readers, Live: o.Live, Messages: o.Messages}
 	f := newFleet(&l, o.QoS)

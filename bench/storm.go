@@ -57,7 +57,7 @@ func (o ResumeStorm) Run(ctx context.Context) (r *report.Report, err error) {
 	l := o.withDefaults()
 	l.Ahead = max(l.Ahead, stormAhead)
 	o.Load = l
-	r = report.New("resume-storm", l.Payload)
+	r = l.report("resume-storm")
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Users, o.Users, 1, int(wire.AtLeastOnce)
 	r.Storm = &report.Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: report.Unknown, Requests: report.Unknown}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // see SlowReaders

@@ -128,6 +128,13 @@ func cpuClock(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// monotonic is CLOCK_MONOTONIC, which Go's time.Since reads as well.
+func monotonic() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}
+
 // nap sleeps without Go's timers, which an idle scheduler rounds up to the next millisecond.
 func nap(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))

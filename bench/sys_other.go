@@ -18,5 +18,6 @@ func writeStream(int, []byte) (int, error)                    { return 0, ErrUns
 func abort(int)                                               {}
 func fileLimit() (int, error)                                 { return 0, ErrUnsupported }
 func cpuClock(int) (time.Duration, error)                     { return 0, ErrUnsupported }
+func monotonic() int64                                        { return 0 }
 func nap(d time.Duration)                                     { time.Sleep(d) }
 func sharpenNaps()                                            {}

@@ -69,7 +69,9 @@ type Report struct {
 	Channels    int    `json:"channels"`
 	Publishers  int    `json:"publishers"` // sockets that publish
 	QoS         int    `json:"qos"`
-	Payload     int    `json:"payload_bytes"`
+	Payload     int    `json:"payload_bytes"` // on average
+	Sizes       string `json:"payload_sizes"` // as --payload takes them
+	Ramp        Figure `json:"ramp_seconds"`
 
 	// Of the server. A slope over the steps of idle; elsewhere the difference that the connections of the run made.
 	ServerRSS   Figure `json:"server_rss_bytes_per_connection"`
@@ -186,7 +188,7 @@ type Machine struct {
 // New makes a report in which nothing has been measured yet. payload is the bytes of a message.
 func New(scenario string, payload int) *Report {
 	return &Report{
-		Scenario: scenario, Payload: payload,
+		Scenario: scenario, Payload: payload, Sizes: strconv.Itoa(payload),
 		ServerRSS: Unknown, ServerHeap: Unknown, CPUConnect: Unknown, CPUDelivery: Unknown, CPUPublish: Unknown,
 		ServerCores: Unknown, Delivered: Unknown, Published: Unknown, Latency: NoLatency(), SendDelay: NoLatency(),
 		Target: Unknown, Measured: Unknown, ClientCores: Unknown, ClientBusy: Unknown, OtherCores: Unknown, Raw: Unknown, Ratio: Unknown,

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -43,13 +44,19 @@ func (t *textReport) line(name, format string, args ...any) {
 func (t *textReport) head(r *Report) {
 	fmt.Fprintf(&t.b, "%s: %s sockets, %s channels, QoS %d", r.Scenario, count(r.Connections), count(r.Channels), r.QoS)
 	if r.Scenario != "idle" && r.Cursors == nil {
-		fmt.Fprintf(&t.b, ", %d bytes", r.Payload)
+		fmt.Fprintf(&t.b, ", %s bytes", r.Sizes)
+		if r.Sizes != strconv.Itoa(r.Payload) {
+			fmt.Fprintf(&t.b, " (%d on average)", r.Payload)
+		}
 		switch {
 		case r.Scenario == "publish", r.Stalled != nil, r.Storm != nil:
 		case r.Target.Known():
 			fmt.Fprintf(&t.b, ", %s deliveries/s", r.Target.Text(0))
 		default:
 			t.b.WriteString(", flat out")
+		}
+		if r.Ramp > 0 {
+			fmt.Fprintf(&t.b, " after a ramp of %s s", r.Ramp.Text(1))
 		}
 		if r.Measured.Known() && r.Stalled == nil && r.Storm == nil {
 			fmt.Fprintf(&t.b, ", %s s", r.Measured.Text(1))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,7 +26,7 @@ func commonFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "duration", Usage: "`TIME` measured", Value: bench.DefaultDuration, Category: "load"},
 		&cli.DurationFlag{Name: "warmup", Usage: "`TIME` before it", Value: bench.DefaultWarmup, Category: "load"},
 		&cli.DurationFlag{Name: "drain", Usage: "`TIME` of silence after which what is missing counts as lost", Value: bench.DefaultDrain, Category: "load"},
-		&cli.IntFlag{Name: "payload", Usage: "`BYTES` of a message", Value: bench.DefaultPayload, Category: "load"},
+		&cli.StringFlag{Name: "payload", Usage: "`BYTES` of a message: 128, or 64-1024 for all between, or with weights 128:90,4096:10", Value: strconv.Itoa(bench.DefaultPayload), Category: "load"},
 		&cli.IntFlag{Name: "qos", Usage: "0, 1 or 2", Value: 1, Category: "load"},
 		&cli.StringFlag{Name: "namespace", Usage: "`NAME` of the channels' namespace", Value: bench.DefaultChannel, Category: "load"},
 		&cli.IntFlag{Name: "loops", Usage: "epoll loops of the client (default: half the cores)", Category: "load"},
@@ -35,6 +36,10 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: "report"},
 		&cli.BoolFlag{Name: "quiet", Usage: "no progress", Category: "report"},
 	}
+}
+
+func rampFlag(usage string) cli.Flag {
+	return &cli.DurationFlag{Name: "ramp", Usage: "`TIME` " + usage, Category: "load"}
 }
 
 func qosOf(c *cli.Context) (wire.QoS, error) {
@@ -49,14 +54,18 @@ func qosOf(c *cli.Context) (wire.QoS, error) {
 func (p *program) loadOf(c *cli.Context, t *bench.Target) (bench.Load, error) {
 	l := bench.Load{
 		Target: t, Duration: c.Duration("duration"), Warmup: c.Duration("warmup"), Drain: c.Duration("drain"),
-		Payload: c.Int("payload"), Namespace: c.String("namespace"), Loops: c.Int("loops"), Sources: c.Int("sources"),
+		Ramp: c.Duration("ramp"), Namespace: c.String("namespace"), Loops: c.Int("loops"), Sources: c.Int("sources"),
 		OneByOne: c.Bool("one-by-one"),
 	}
 	if l.Duration <= 0 {
 		return l, fmt.Errorf("%w: --duration must be more than nothing", errUsage)
 	}
-	if l.Payload < bench.MinPayload {
-		return l, fmt.Errorf("%w: --payload %d: it is at least %d", errUsage, l.Payload, bench.MinPayload)
+	var err error
+	if l.Payload, err = bench.ParseSizes(c.String("payload")); err != nil {
+		return l, fmt.Errorf("%w: --payload: %w", errUsage, err)
+	}
+	if l.Ramp < 0 {
+		return l, fmt.Errorf("%w: --ramp is a time, 0 for none", errUsage)
 	}
 	if err := wire.ValidChannel(l.Namespace + ".x"); err != nil {
 		return l, fmt.Errorf("%w: --namespace: %w", errUsage, err)

@@ -18,6 +18,7 @@ func paceFlags(rate float64) []cli.Flag {
 		&cli.Float64Flag{Name: "rate", Usage: "deliveries a second, all sockets together", Value: rate},
 		&cli.BoolFlag{Name: "flat-out", Usage: "no rate: as fast as it goes with --window messages in flight"},
 		&cli.IntFlag{Name: "window", Usage: "`MESSAGES` in flight when flat out", Value: bench.DefaultWindow},
+		rampFlag("before the warm-up in which the rate (flat out: the window) rises from nothing"),
 	}
 }
 
@@ -54,6 +55,7 @@ func (p *program) idle() *cli.Command {
 		&cli.IntFlag{Name: "conns", Usage: "the last step, others beyond it left out (default: as --steps says)"},
 		&cli.BoolFlag{Name: "own", Usage: "each socket also listens to a channel of its own"},
 		&cli.DurationFlag{Name: "settle", Usage: "`TIME` for memory to settle on each step, at most", Value: bench.DefaultSettle},
+		rampFlag("over which each step's connections are spread (default: as fast as they go)"),
 	}
 	return p.command("idle", "sockets that wait: memory for each, and what connecting costs", flags, func(c *cli.Context) error {
 		list, err := parseSteps(c.String("steps"), c.Int("conns"))
