@@ -78,7 +78,7 @@ func (t *textReport) idle(r *Report) {
 func (t *textReport) deliveries(r *Report) {
 	t.line("delivered", "%s/s; %s messages/s published", r.Delivered.Text(0), r.Published.Text(0))
 	t.line("server CPU", "%s µs per delivery, %s cores", r.CPUDelivery.Text(2), r.ServerCores.Text(2))
-	t.line("latency", "%s", r.Latency.Text())
+	t.line("latency", "%s%s", r.Latency.Text(), r.ofLoop())
 	t.line("connect", "%s µs of server CPU; about %s B RSS, %s B heap each",
 		r.CPUConnect.Text(1), r.ServerRSS.Text(0), r.ServerHeap.Text(0))
 }
@@ -140,7 +140,7 @@ func (t *textReport) publish(r *Report) {
 	for i, x := range r.Rounds {
 		t.line(fmt.Sprintf("round %d", i+1), "%s/s, raw %s/s, ratio %s", x.Gateway.Text(0), x.Raw.Text(0), x.Ratio.Text(2))
 	}
-	t.line("latency", "%s", r.Latency.Text())
+	t.line("latency", "%s%s", r.Latency.Text(), r.ofLoop())
 	for _, c := range r.Classes {
 		t.line(c.Class, "%s/s in %s, ratio to raw %s, %s µs of server CPU each; %s",
 			c.Published.Text(0), c.Namespace, c.Ratio.Text(2), c.CPUPublish.Text(2), c.Latency.Text())
@@ -162,31 +162,30 @@ func (t *textReport) rest(r *Report) {
 	for _, n := range r.Notes {
 		t.line("note", "%s", n)
 	}
+	if r.Repeats != nil {
+		t.repeats(r)
+	}
+	for _, l := range r.Limits {
+		t.line("limit", "%s", l.Text)
+	}
+	t.line("verdict", "%s", r.Verdict())
 }
 
-// text writes a figure with so many decimals, and groups of three digits.
-func (f Figure) Text(decimals int) string {
-	if !f.Known() {
-		return "?"
+// repeats tells the spread of what several runs measured.
+func (t *textReport) repeats(r *Report) {
+	t.line("runs", "%d, of which this is the one in the middle; losses and their like are those of all; medians, and least and most:", r.Repeats.Runs)
+	for _, m := range r.Measures() {
+		if x := r.cell(&m); x.Value.Known() && x.Max != 0 {
+			s := scaleOf(m.Unit, x.Max)
+			t.line("", "%s: %s %s", m.Label, s.cell(x), s.unit)
+		}
 	}
-	s := fmt.Sprintf("%.*f", decimals, float64(f))
-	whole, fraction, _ := strings.Cut(s, ".")
-	if fraction != "" {
-		fraction = "." + fraction
-	}
-	sign := ""
-	if strings.HasPrefix(whole, "-") {
-		sign, whole = "-", whole[1:]
-	}
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
-	return sign + whole + fraction
 }
 
-func count(n int) string { return Figure(n).Text(0) }
-
-func (l Latency) Text() string {
-	ms := func(f Figure) string { return (f / 1e3).Text(2) }
-	return fmt.Sprintf("p50 %s ms, p99 %s ms, p99.9 %s ms, max %s ms", ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
+// ofLoop says what the latencies of a closed loop leave out.
+func (r *Report) ofLoop() string {
+	if r.Loop == ClosedLoop {
+		return " (closed loop: a message is sent when another was answered, so that a slow server is asked less)"
+	}
+	return ""
 }
