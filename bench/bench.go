@@ -63,6 +63,11 @@ type Load struct {
 func (l *Load) report(scenario string) *report.Report {
 	r := report.New(scenario, l.Payload.Mean())
 	r.Sizes, r.Ramp = l.Payload.String(), report.Figure(l.Ramp.Seconds())
+	if gates := l.Target.all(); len(gates) > 1 {
+		for _, t := range gates {
+			r.Gateways = append(r.Gateways, t.URL)
+		}
+	}
 	return r
 }
 

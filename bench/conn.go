@@ -54,7 +54,7 @@ type conn struct {
 // begin opens the socket.
 func (c *conn) begin() error {
 	f := c.loop.fleet
-	fd, err := openStream(f.target.addr, f.source(), c.buffer)
+	fd, err := openStream(c.gate().addr, f.source(), c.buffer)
 	if err != nil {
 		return err
 	}
@@ -67,15 +67,21 @@ func (c *conn) begin() error {
 	return nil
 }
 
+// gate is the gateway that it connects to.
+func (c *conn) gate() *Target {
+	gates := c.loop.fleet.gates
+	return gates[c.index%len(gates)]
+}
+
 // writable handles an event. What is unsent goes out; a socket that has just been connected asks for the upgrade.
 func (c *conn) writable() error {
 	if c.phase == dialing {
 		if err := connected(c.fd); err != nil {
 			return err
 		}
-		f := c.loop.fleet
+		gate := c.gate()
 		var request []byte
-		request, c.key = wsock.ClientHandshake(f.target.host, f.target.path, "Sec-WebSocket-Protocol: "+wire.Subprotocol)
+		request, c.key = wsock.ClientHandshake(gate.host, gate.path, "Sec-WebSocket-Protocol: "+wire.Subprotocol)
 		c.phase = upgrading
 		if err := c.watch(0); err != nil {
 			return err

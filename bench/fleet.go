@@ -38,6 +38,7 @@ func (c clock) now() int64 { return c.since + int64(time.Since(c.zero)) }
 // never waits until thousands of deliveries have been read.
 type fleet struct {
 	target  *Target
+	gates   []*Target // target and its others
 	load    *Load
 	qos     wire.QoS
 	clock   clock
@@ -60,7 +61,7 @@ type fleet struct {
 
 func newFleet(l *Load, qos wire.QoS) *fleet {
 	return &fleet{
-		target: l.Target, load: l, qos: qos, clock: newClock(), joins: report.NewHistogram(),
+		target: l.Target, gates: l.Target.all(), load: l, qos: qos, clock: newClock(), joins: report.NewHistogram(),
 		change: make(chan struct{}, 1), reasons: make(map[string]int),
 	}
 }
@@ -103,7 +104,7 @@ func (f *fleet) reserve(n int) error {
 		return fmt.Errorf("%w: %d sockets need %d, the limit of this process is %d (ulimit -n); "+
 			"the server needs as many; ask for at most %d connections", ErrFiles, n, n+others, limit, limit-others)
 	}
-	ports := portRange()
+	ports := portRange() * len(f.gates)
 	count := f.load.Sources
 	if count <= 0 {
 		count = (n + ports*3/4 - 1) / (ports * 3 / 4)
@@ -111,11 +112,11 @@ func (f *fleet) reserve(n int) error {
 	if count <= 1 {
 		return nil // the kernel chooses
 	}
-	if !f.target.addr.Addr().Is4() || !f.target.addr.Addr().IsLoopback() {
+	if slices.ContainsFunc(f.gates, func(t *Target) bool { return !t.addr.Addr().Is4() || !t.addr.Addr().IsLoopback() }) {
 		if f.load.Sources > 1 {
 			return fmt.Errorf("%w: several source addresses are only to be had for 127.0.0.0/8", ErrTarget)
 		}
-		return fmt.Errorf("%w: %d sockets, and only %d local ports for one address", ErrTarget, n, ports)
+		return fmt.Errorf("%w: %d sockets, and only %d local ports for them: leave a part of the sockets to a second machine", ErrTarget, n, ports)
 	}
 	if count > 250 {
 		return fmt.Errorf("%w: %d source addresses, at most 250", ErrTarget, count)

@@ -31,8 +31,24 @@ type usage struct {
 // sample asks /proc for what it can tell, and /metrics for the rest. A server that can be asked neither way is no error:
 // the report then has no such figures.
 func (t *Target) sample(ctx context.Context) usage {
+	u := t.sampleOne(ctx)
+	for _, o := range t.Others {
+		u.add(o.sampleOne(ctx))
+	}
+	return u
+}
+
+// add makes it what both have used.
+func (u *usage) add(o usage) {
+	u.rss, u.heap = u.rss+o.rss, u.heap+o.heap
+	if u.cpu += o.cpu; o.cpu < 0 || u.cpu < o.cpu {
+		u.cpu = -1
+	}
+}
+
+func (t *Target) sampleOne(ctx context.Context) usage {
 	u := usage{at: time.Now(), cpu: -1, rss: report.Unknown, heap: report.Unknown}
-	m, err := t.metrics(ctx)
+	m, err := t.metricsOne(ctx)
 	if err == nil {
 		u.heap = value(m, metricHeap)
 		u.rss = value(m, metricRSS)
@@ -45,26 +61,30 @@ func (t *Target) sample(ctx context.Context) usage {
 			u.rss = report.Figure(rss)
 		}
 	}
-	if cpu, at := t.cpu(); cpu >= 0 {
-		u.cpu, u.at = cpu, at
+	if cpu := t.cpu(); cpu >= 0 {
+		u.cpu, u.at = cpu, time.Now()
 	}
 	return u
 }
 
 // cpu is the quick part of sample, for the edges of a measured window. It is negative where only /metrics knows.
-func (t *Target) cpu() (time.Duration, time.Time) {
+func (t *Target) cpu() time.Duration {
 	if t.PID != 0 {
 		if cpu, err := processorTime(t.PID); err == nil {
-			return cpu, time.Now()
+			return cpu
 		}
 	}
-	return -1, time.Now()
+	return -1
 }
 
 // edge is sample without the memory, as cheap as it can be.
 func (t *Target) edge(ctx context.Context) usage {
-	if cpu, at := t.cpu(); cpu >= 0 {
-		return usage{at: at, cpu: cpu, rss: report.Unknown, heap: report.Unknown}
+	u := usage{cpu: t.cpu(), at: time.Now(), rss: report.Unknown, heap: report.Unknown}
+	for _, o := range t.Others {
+		u.add(usage{cpu: o.cpu()})
+	}
+	if u.cpu >= 0 {
+		return u
 	}
 	return t.sample(ctx)
 }
@@ -72,7 +92,23 @@ func (t *Target) edge(ctx context.Context) usage {
 // Metrics are the server's series without labels, by name.
 func (t *Target) Metrics(ctx context.Context) (map[string]float64, error) { return t.metrics(ctx) }
 
+// metrics are those of all gateways, added up.
 func (t *Target) metrics(ctx context.Context) (map[string]float64, error) {
+	sum, err := t.metricsOne(ctx)
+	for _, o := range t.Others {
+		if err != nil {
+			return nil, err
+		}
+		var m map[string]float64
+		m, err = o.metricsOne(ctx)
+		for name, v := range m {
+			sum[name] += v
+		}
+	}
+	return sum, err
+}
+
+func (t *Target) metricsOne(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.MetricsURL, nil)
 	if err != nil {
 		return nil, err

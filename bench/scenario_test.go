@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,39 @@ func TestSeveralSources(t *testing.T) {
 	l.Sources = 3
 	r, err := Fanout{Load: l, Conns: 6, Rate: 600, QoS: 1}.Run(t.Context())
 	wantClean(t, r, err)
+}
+
+// TestSeveralGateways spreads the sockets over two addresses of one server.
+func TestSeveralGateways(t *testing.T) {
+	s := newMiniServer(t)
+	second := httptest.NewServer(s.http.Config.Handler)
+	t.Cleanup(second.Close)
+	l := load(t, s)
+	other, err := NewTarget(t.Context(), strings.Replace(second.URL, "http://", "ws://", 1)+"/ws", "", 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Target.Others = []*Target{other}
+	at := map[string]int{}
+	s.after = func(n uint64) {
+		for c := range s.conns {
+			if n == 1 {
+				at[c.LocalAddr().String()]++
+			}
+		}
+	}
+	r, err := Rooms{Load: l, Rooms: 4, Members: 5, Publishers: 2, Rate: 1000, QoS: 1}.Run(t.Context())
+	wantClean(t, r, err)
+	if len(at) != 2 || at[other.addr.String()] != 11 || r.Received != 5*r.Sent || len(r.Gateways) != 2 {
+		t.Errorf("%v, %+v", at, r)
+	}
+	if u := l.Target.sample(t.Context()); u.rss != 6e6 || u.heap != 3e6 || u.cpu != 5*time.Second {
+		t.Errorf("%+v", u)
+	}
+	other.MetricsURL += "/no/such/page"
+	if u := l.Target.sample(t.Context()); u.rss.Known() || u.cpu >= 0 {
+		t.Errorf("%+v", u)
+	}
 }
 
 // TestFaultsAreSeen has the server lie to one of three sockets, once.

@@ -17,6 +17,7 @@ type Target struct {
 	Token      string
 	PID        int // its process, if it runs on this machine; 0: only /metrics tells what it uses
 	MetricsURL string
+	Others     []*Target                                           // further gateways of the same cluster: sockets are spread over all. Only addresses, PIDs and metrics of these count
 	Sign       func(user string, publish []string) (string, error) // makes another user's token, who may publish to these patterns; nil: it can't
 
 	addr netip.AddrPort
@@ -61,6 +62,9 @@ func NewTarget(ctx context.Context, wsURL, token string, pid int, metricsURL str
 		addr: netip.AddrPortFrom(addr, uint16(number)), host: u.Host, path: path,
 	}, nil
 }
+
+// all returns the target and its others.
+func (t *Target) all() []*Target { return append([]*Target{t}, t.Others...) }
 
 // MoveTo makes it the server that other stands for, as whoever signs for it.
 func (t *Target) MoveTo(other *Target) {

@@ -39,6 +39,8 @@ type Report struct {
 	Ramp        Figure   `json:"ramp_seconds"`
 	Loop        string   `json:"loop,omitempty"` // OpenLoop or ClosedLoop
 
+	Gateways []string `json:"gateways,omitempty"` // if there are several: the server's figures are their sums
+
 	// Of the server. A slope over the steps of idle; elsewhere the difference that the connections of the run made.
 	ServerRSS   Figure `json:"server_rss_bytes_per_connection" measure:"server RSS per connection;bytes;less"`
 	ServerHeap  Figure `json:"server_heap_bytes_per_connection" measure:"server heap per connection;bytes;less"`

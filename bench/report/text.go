@@ -63,6 +63,9 @@ func (t *textReport) head(r *Report) {
 		}
 	}
 	t.b.WriteByte('\n')
+	if len(r.Gateways) > 0 {
+		t.line("gateways", "%s; the server's figures are their sums", strings.Join(r.Gateways, ", "))
+	}
 }
 
 func (t *textReport) idle(r *Report) {

@@ -19,7 +19,7 @@ func (p *program) durable() *cli.Command {
 		&cli.DurationFlag{Name: "settle", Usage: "`TIME` for the server to collect its garbage, at most", Value: bench.DefaultDurableSettle},
 	}
 	cmd := p.command("durable", "users who are away: what the cursor of each costs", flags, func(c *cli.Context) error {
-		if c.String("url") == "" { // the store is asked through the embedded NATS server
+		if !running(c) { // the store is asked through the embedded NATS server
 			if err := c.Set("server-arg", "--nats-listen=127.0.0.1:0"); err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func (p *program) resumeStorm() *cli.Command {
 		&cli.BoolFlag{Name: "kill", Usage: "kill the server (SIGKILL) and start it again before they return"},
 	}
 	cmd := p.command("resume-storm", "users who were away return, all at once", flags, func(c *cli.Context) error {
-		if c.Bool("kill") && c.String("url") != "" {
+		if c.Bool("kill") && running(c) {
 			return fmt.Errorf("%w: --kill needs a server that jetbench starts itself: leave --url out", errUsage)
 		}
 		return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, _ wire.QoS) (*report.Report, error) {

@@ -14,11 +14,11 @@ import (
 // commonFlags are those of every scenario.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "url", Usage: "`ws://HOST:PORT/ws` of a running server (default: start one)", EnvVars: []string{"JETWIRE_URL"}, Category: "server"},
+		&cli.StringSliceFlag{Name: "url", Usage: "`ws://HOST:PORT/ws` of a running server (default: start one); may be repeated for the gateways of a cluster, over which sockets are spread", EnvVars: []string{"JETWIRE_URL"}, Category: "server"},
 		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to connect with", EnvVars: []string{"JETWIRE_TOKEN"}, Category: "server"},
 		&cli.StringFlag{Name: "data", Usage: "data `DIR` of a running server, to sign a token with its secret; or of the server to start, which is then kept", Category: "server"},
-		&cli.IntFlag{Name: "pid", Usage: "`PID` of a running server on this machine, to read what it uses from /proc", Category: "server"},
-		&cli.StringFlag{Name: "metrics", Usage: "`URL` of its metrics (default: /metrics beside the WebSocket)", Category: "server"},
+		&cli.IntSliceFlag{Name: "pid", Usage: "`PID` of a running server on this machine, to read what it uses from /proc; one for each --url", Category: "server"},
+		&cli.StringSliceFlag{Name: "metrics", Usage: "`URL` of its metrics (default: /metrics beside the WebSocket); one for each --url", Category: "server"},
 		&cli.StringFlag{Name: "server-binary", Usage: "jetwire `PATH` to start (default: build ./cmd/jetwire)", Category: "server"},
 		&cli.StringSliceFlag{Name: "server-arg", Usage: "`ARG` added to 'jetwire serve'; may be repeated", Category: "server"},
 		&cli.BoolFlag{Name: "server-log", Usage: "show what the started server prints", Category: "server"},
@@ -41,6 +41,9 @@ func commonFlags() []cli.Flag {
 func rampFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{Name: "ramp", Usage: "`TIME` " + usage, Category: "load"}
 }
+
+// running says that the server under test runs already.
+func running(c *cli.Context) bool { return len(c.StringSlice("url")) > 0 }
 
 func qosOf(c *cli.Context) (wire.QoS, error) {
 	q := c.Int("qos")

@@ -33,7 +33,7 @@ var errConfigTwice = errors.New("--classes needs a configuration of its own: lea
 func classList(c *cli.Context) ([]string, error) {
 	text := c.String(classesFlag)
 	configured := slices.ContainsFunc(c.StringSlice("server-arg"), func(s string) bool { return strings.HasPrefix(s, "--config") })
-	if text == "" || text == noClasses || !c.IsSet(classesFlag) && (configured || c.String("url") != "") {
+	if text == "" || text == noClasses || !c.IsSet(classesFlag) && (configured || running(c)) {
 		return nil, nil
 	}
 	if configured {
@@ -41,7 +41,7 @@ func classList(c *cli.Context) ([]string, error) {
 	}
 	list := strings.Split(text, ",")
 	for _, name := range list {
-		if _, ok := classes[name]; !ok && c.String("url") == "" {
+		if _, ok := classes[name]; !ok && !running(c) {
 			return nil, fmt.Errorf("%w: --classes %q: it is none of %s", errUsage, name, strings.Join(slices.Sorted(maps.Keys(classes)), ", "))
 		}
 	}
@@ -81,7 +81,7 @@ func (p *program) publish() *cli.Command {
 				return nil, err
 			}
 			for _, class := range list {
-				if c.String("url") == "" {
+				if !running(c) {
 					class = classNamespace(class)
 				}
 				o.Namespaces = append(o.Namespaces, class)

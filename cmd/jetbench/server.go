@@ -50,12 +50,12 @@ type server struct {
 
 // server finds or starts the server that the flags name.
 func (p *program) server(ctx context.Context, c *cli.Context) (*server, error) {
-	if url := c.String("url"); url != "" {
+	if running(c) {
 		token, err := runningToken(c.String("token"), c.String("data"))
 		if err != nil {
 			return nil, err
 		}
-		t, err := bench.NewTarget(ctx, url, token, c.Int("pid"), c.String("metrics"))
+		t, err := targets(ctx, c, token)
 		if err == nil && c.String("data") != "" {
 			t.Sign = signer(c.String("data"))
 		}
@@ -66,6 +66,33 @@ func (p *program) server(ctx context.Context, c *cli.Context) (*server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// targets are the gateways that --url names.
+func targets(ctx context.Context, c *cli.Context, token string) (first *bench.Target, err error) {
+	urls, pids, metrics := c.StringSlice("url"), c.IntSlice("pid"), c.StringSlice("metrics")
+	if len(pids) > 0 && len(pids) != len(urls) || len(metrics) > 0 && len(metrics) != len(urls) {
+		return nil, fmt.Errorf("%w: --pid and --metrics are given once for each --url, in the same order, or not at all", errUsage)
+	}
+	for i, url := range urls {
+		pid, page := 0, ""
+		if len(pids) > 0 {
+			pid = pids[i]
+		}
+		if len(metrics) > 0 {
+			page = metrics[i]
+		}
+		t, err := bench.NewTarget(ctx, url, token, pid, page)
+		if err != nil {
+			return nil, err
+		}
+		if first == nil {
+			first = t
+		} else {
+			first.Others = append(first.Others, t)
+		}
+	}
+	return first, nil
 }
 
 func runningToken(token, data string) (string, error) {
@@ -109,7 +136,10 @@ func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err err
 			return err
 		}
 	}
-	s.binary, s.metrics = binary, c.String("metrics")
+	s.binary = binary
+	if pages := c.StringSlice("metrics"); len(pages) > 0 {
+		s.metrics = pages[0]
+	}
 	if s.data = c.String("data"); s.data == "" {
 		s.data = filepath.Join(s.scratch, "data")
 	}

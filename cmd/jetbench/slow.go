@@ -29,7 +29,7 @@ func (p *program) slowReaders() *cli.Command {
 		if err := c.Set("payload", c.String("size")); err != nil {
 			return err
 		}
-		if c.String("url") == "" && !strings.Contains(strings.Join(c.StringSlice("server-arg"), " "), pingInterval) {
+		if !running(c) && !strings.Contains(strings.Join(c.StringSlice("server-arg"), " "), pingInterval) {
 			stall := time.Duration(float64(c.Int("messages")) / c.Float64("rate") * float64(time.Second))
 			if err := c.Set("server-arg", fmt.Sprintf("%s=%v", pingInterval, transport.DefaultPingInterval+2*stall)); err != nil {
 				return err
