@@ -16,7 +16,7 @@ var (
 )
 
 // Events is what a descriptor is ready for, or what its owner wants to hear of.
-type Events uint32
+type Events uint8
 
 // Readable includes the end of the peer's stream; Hangup and errors are always reported, wanted or not.
 const (

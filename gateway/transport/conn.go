@@ -16,18 +16,18 @@ type Conn struct {
 	// Fixed after accept.
 	group *group
 	link  link
-	addr  netip.Addr
+	addr  [16]byte // zero: not known
+	slot  uint32   // in the group's table
+	gen   uint32
 
 	// Owned by the reading goroutine. recv is set once, before open.
 	recv   Receiver
 	reader wsock.Reader
-	early  []byte // the request so far, while it is incomplete
-
-	heard atomic.Bool // something arrived since the last heartbeat
-	place place       // in the group's wheel, guarded by its lock
+	early  *[]byte // the request so far, while it is incomplete
 
 	mu       sync.Mutex
-	out      *queue // nil: nothing waits
+	out      *queue      // nil: nothing waits
+	heard    atomic.Bool // something arrived since the last heartbeat; not guarded by mu
 	state    state
 	pause    pauseReason
 	code     wire.Code // of the first close frame sent or received; 0: none
@@ -72,7 +72,18 @@ const (
 )
 
 // RemoteAddr is the peer's address.
-func (c *Conn) RemoteAddr() netip.Addr { return c.addr }
+func (c *Conn) RemoteAddr() netip.Addr {
+	if c.addr == [16]byte{} {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(c.addr).Unmap()
+}
+
+func (c *Conn) setAddr(a netip.Addr) {
+	if a.IsValid() {
+		c.addr = a.As16()
+	}
+}
 
 // Receiver is what Options.Open returned for this Conn.
 func (c *Conn) Receiver() Receiver { return c.recv }
@@ -84,7 +95,7 @@ func (c *Conn) Establish() {
 	c.settled = true
 	c.mu.Unlock()
 	if first {
-		c.group.wheel.set(c, spread(c.group.opt.PingInterval))
+		c.group.table.set(c, spread(c.group.opt.PingInterval))
 	}
 }
 
@@ -190,7 +201,7 @@ func (c *Conn) closeLocked(code wire.Code, reason string) (flush bool) {
 	flush = c.pushLocked(wsock.AppendClose(nil, uint16(code), reason)) && !c.reading
 	c.state, c.code, c.pause = closing, code, 0
 	c.wantLocked()
-	c.group.wheel.set(c, closeTimeout)
+	c.group.table.set(c, closeTimeout)
 	return flush
 }
 
@@ -293,7 +304,7 @@ func (c *Conn) emptyLocked() (drained bool) {
 	return drained
 }
 
-// beat is called when c's time on the wheel has come. What it queues is flushed by the caller, who also calls the
+// beat is called when c's deadline has come. What it queues is flushed by the caller, who also calls the
 // Receiver's Beat if it reports true. A peer that is behind with reading is alive while it takes what was sent: its pong
 // comes when it has read as far as the ping.
 func (c *Conn) beat() (settled bool) {
@@ -334,7 +345,7 @@ func (c *Conn) beat() (settled bool) {
 		c.pushLocked(pingFrame)
 	}
 	c.progress = false
-	c.group.wheel.set(c, c.group.opt.PingInterval)
+	c.group.table.set(c, c.group.opt.PingInterval)
 	return true
 }
 

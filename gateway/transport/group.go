@@ -10,11 +10,12 @@ import (
 // closeTimeout is how long a peer may take to answer a close frame.
 const closeTimeout = 5 * time.Second
 
-// group is what some of a Server's Conns share: a writer, a timing wheel and counters. On Linux each epoll loop has one.
+// group is what some of a Server's Conns share: a writer, a table and counters. On Linux each epoll loop has one.
 type group struct {
 	srv   *Server
 	opt   *Options // srv's
-	wheel *wheel
+	table *table
+	loop  *loop // nil: there is no epoll
 
 	bytesIn, bytesOut, messagesIn atomic.Uint64
 
@@ -27,14 +28,7 @@ type group struct {
 
 func newGroup(s *Server) *group {
 	longest := max(s.opt.PingInterval, s.opt.HandshakeTimeout, closeTimeout)
-	return &group{srv: s, opt: &s.opt, wheel: newWheel(longest), wake: make(chan struct{}, 1)}
-}
-
-// newConn makes a Conn that has the time of a handshake from now on.
-func (g *group) newConn() *Conn {
-	c := &Conn{group: g}
-	c.place.slot = -1
-	return c
+	return &group{srv: s, opt: &s.opt, table: newTable(longest), wake: make(chan struct{}, 1)}
 }
 
 // hand asks the writer to flush conns.
@@ -91,9 +85,9 @@ func (g *group) stop() {
 	}
 }
 
-// turn advances the wheel by one tick.
+// turn advances the table by one tick.
 func (g *group) turn(due []*Conn, s *scratch) []*Conn {
-	due = g.wheel.advance(due[:0])
+	due = g.table.advance(due[:0])
 	for _, c := range due {
 		settled := c.beat()
 		c.flush(s)

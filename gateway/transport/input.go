@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/gobwas/ws"
@@ -50,31 +51,31 @@ func (c *Conn) input(p []byte, s *scratch) outcome {
 }
 
 func (c *Conn) handshake(p []byte) outcome {
-	seen := len(c.early)
-	if seen > 0 {
-		c.early = append(c.early, p...)
-		p = c.early
+	seen := 0
+	if c.early != nil {
+		seen = len(*c.early)
+		*c.early = append(*c.early, p...)
+		p = *c.early
 	}
 	st, n, response, _, err := c.group.srv.handshake.Resume(p, seen)
 	switch st {
-	case wsock.More:
-		if len(c.early) == 0 {
-			c.early = append([]byte(nil), p...)
+	case wsock.More, wsock.NotUpgrade:
+		if c.early == nil {
+			p = bytes.Clone(p)
+			c.early = &p
+		}
+		if st == wsock.NotUpgrade {
+			return toHTTP
 		}
 		return goOn
-	case wsock.NotUpgrade:
-		if len(c.early) == 0 {
-			c.early = append([]byte(nil), p...)
-		}
-		return toHTTP
 	case wsock.Refused:
 		c.group.srv.refusedHandshakes.Add(1)
-		c.group.opt.Logger.Debug("handshake refused", "remote", c.addr, "error", err)
+		c.group.opt.Logger.Debug("handshake refused", "remote", c.RemoteAddr(), "error", err)
 		if c.answer(response) {
 			c.mu.Lock()
 			if c.state == open {
 				c.state = closing
-				c.group.wheel.set(c, closeTimeout)
+				c.group.table.set(c, closeTimeout)
 			}
 			c.mu.Unlock()
 		}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,24 +18,15 @@ type loop struct {
 	group  *group
 	poller *poll.Poller
 	buf    []byte // what one read of one socket may bring
-
-	mu    sync.Mutex
-	slots []*fdConn // by token; nil: free
-	free  []uint32
-	gen   uint32 // of the descriptor added last
-	shut  bool
 }
 
-// fdConn is a Conn and the descriptor under it, in one piece of memory. The token is slot and generation: an event of a
-// descriptor that was closed meanwhile finds another generation, or nothing.
+// fdConn is a Conn and the descriptor under it, in one piece of memory. An event carries the Conn's token: that of a
+// descriptor that was closed meanwhile finds nothing, even if the slot has been given to another.
 type fdConn struct {
 	Conn
-	loop  *loop
 	fd    int32
-	slot  uint32
-	gen   uint32
-	armed poll.Events // guarded by Conn.mu
 	acked uint32      // what taking found last; guarded by Conn.mu
+	armed poll.Events // guarded by Conn.mu
 }
 
 const readBuffer = 64 << 10
@@ -65,7 +55,8 @@ func (s *Server) startLoops() (err error) {
 		if err != nil {
 			return errors.Join(err, s.closeLoops())
 		}
-		s.loops = append(s.loops, &loop{group: g, poller: p, buf: make([]byte, readBuffer)})
+		g.loop = &loop{group: g, poller: p, buf: make([]byte, readBuffer)}
+		s.loops = append(s.loops, g.loop)
 	}
 	for _, l := range s.loops {
 		s.work.Go(l.run)
@@ -145,66 +136,34 @@ func (s *Server) acceptedFD(fd int, addr netip.Addr) {
 }
 
 func (l *loop) add(fd int, addr netip.Addr) error {
-	c := &fdConn{Conn: Conn{group: l.group, addr: addr, place: place{slot: -1}}, loop: l, fd: int32(fd), armed: poll.Readable}
+	c := &fdConn{Conn: Conn{group: l.group}, fd: int32(fd), armed: poll.Readable}
 	c.link = c
-	l.mu.Lock()
-	if l.shut {
-		l.mu.Unlock()
+	c.setAddr(addr)
+	t := l.group.table
+	if !t.add(&c.Conn, l.group.opt.HandshakeTimeout) {
 		return ErrClosed
 	}
-	if n := len(l.free); n > 0 {
-		c.slot, l.free = l.free[n-1], l.free[:n-1]
-	} else {
-		c.slot = uint32(len(l.slots))
-		l.slots = append(l.slots, nil)
+	err := l.poller.Add(fd, c.token(), poll.Readable)
+	if err != nil && !t.remove(&c.Conn) {
+		return nil // the loop has ended meanwhile and closed it
 	}
-	l.slots[c.slot] = c
-	l.gen++
-	c.gen = l.gen
-	l.mu.Unlock()
-	l.group.wheel.set(&c.Conn, l.group.opt.HandshakeTimeout)
-	if err := l.poller.Add(fd, c.token(), poll.Readable); err != nil {
-		if !l.forget(c) {
-			return nil // the loop has ended meanwhile and closed it
-		}
-		l.group.wheel.remove(&c.Conn)
-		return err
-	}
-	return nil
-}
-
-func (c *fdConn) token() uint64 { return uint64(c.gen)<<32 | uint64(c.slot) }
-
-// forget frees c's slot, unless the loop has ended.
-func (l *loop) forget(c *fdConn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.shut {
-		return false
-	}
-	l.slots[c.slot] = nil
-	l.free = append(l.free, c.slot)
-	return true
+	return err
 }
 
 // run handles events until the poller is closed, and then closes every socket.
 func (l *loop) run() {
-	var ready [poll.BatchSize]*fdConn
+	var ready [poll.BatchSize]*Conn
 	err := l.poller.Wait(func(events []poll.Event) {
-		l.mu.Lock()
+		t := l.group.table
+		t.mu.Lock()
 		for i, e := range events {
-			ready[i] = nil
-			if slot := uint32(e.Token); int(slot) < len(l.slots) {
-				if c := l.slots[slot]; c != nil && c.token() == e.Token {
-					ready[i] = c
-				}
-			}
+			ready[i] = t.findLocked(e.Token)
 		}
-		l.mu.Unlock()
+		t.mu.Unlock()
 		s := getScratch()
 		for i, e := range events {
 			if ready[i] != nil {
-				l.handle(ready[i], e.Events, s)
+				l.handle(ready[i].link.(*fdConn), e.Events, s)
 			}
 		}
 		s.release()
@@ -212,28 +171,12 @@ func (l *loop) run() {
 	if !errors.Is(err, poll.ErrClosed) {
 		l.group.opt.Logger.Error("an epoll loop has failed; its sockets are closed", "error", err)
 	}
-	l.mu.Lock()
-	l.shut = true
-	conns := l.slots
-	l.slots = nil
-	l.mu.Unlock()
-	for _, c := range conns {
-		if c != nil {
+	for _, c := range l.group.table.end() {
+		if c, ok := c.link.(*fdConn); ok {
 			c.gone(false)
 			_ = unix.Close(int(c.fd))
 		}
 	}
-}
-
-func (l *loop) appendConns(conns []*Conn) []*Conn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range l.slots {
-		if c != nil {
-			conns = append(conns, &c.Conn)
-		}
-	}
-	return conns
 }
 
 func (l *loop) close() { _ = l.poller.Close() }
@@ -261,14 +204,12 @@ func (l *loop) handle(c *fdConn, ev poll.Events, s *scratch) {
 }
 
 func (l *loop) tearDown(c *fdConn) {
-	l.forget(c)
 	c.gone(false)
 	_ = unix.Close(int(c.fd))
 }
 
 // toHTTP moves the descriptor into Go's poller, where net/http goes on with it.
 func (l *loop) toHTTP(c *fdConn) {
-	l.forget(c)
 	_ = l.poller.Remove(int(c.fd))
 	c.gone(true)
 	f := os.NewFile(uintptr(c.fd), "http")
@@ -277,10 +218,10 @@ func (l *loop) toHTTP(c *fdConn) {
 	srv := l.group.srv
 	if err != nil {
 		srv.opt.Logger.Error("cannot hand a connection to HTTP", "error", err)
-		srv.left(c.addr)
+		srv.left(c.RemoteAddr())
 		return
 	}
-	srv.work.Go(func() { srv.give(conn, c.early, c.addr) })
+	srv.work.Go(func() { srv.give(conn, *c.early, c.RemoteAddr()) })
 }
 
 // write sends from the front of q until it is empty or the socket is full.
@@ -311,7 +252,7 @@ func (c *fdConn) want(input, room bool) {
 	}
 	if ev != c.armed {
 		c.armed = ev
-		_ = c.loop.poller.Modify(int(c.fd), c.token(), ev)
+		_ = c.group.loop.poller.Modify(int(c.fd), c.token(), ev)
 	}
 }
 

@@ -66,24 +66,22 @@ func remoteAddr(nc net.Conn) netip.Addr {
 
 // serveNetConn starts the goroutines of an admitted connection.
 func (s *Server) serveNetConn(nc net.Conn, addr netip.Addr) {
-	c := s.groups[s.nextGroup()].newConn()
-	c.addr = addr
+	c := &Conn{group: s.groups[s.nextGroup()]}
+	c.setAddr(addr)
 	l := &netLink{
 		conn: c, nc: nc, wanted: true,
 		room: make(chan struct{}, 1), done: make(chan struct{}), input: make(chan struct{}, 1),
 	}
 	c.link = l
 	s.mu.Lock()
-	if s.closed {
+	if s.closed || !c.group.table.add(c, s.opt.HandshakeTimeout) {
 		s.mu.Unlock()
 		_ = nc.Close()
 		s.left(addr)
 		return
 	}
-	s.conns[c] = struct{}{}
 	s.work.Add(2)
 	s.mu.Unlock()
-	c.group.wheel.set(c, s.opt.HandshakeTimeout)
 	go l.read()
 	go l.drain()
 }
@@ -107,13 +105,10 @@ func (l *netLink) read() {
 		l.awaitWanted()
 	}
 	scratch.release()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
 	close(l.done)
 	c.gone(next == toHTTP)
 	if next == toHTTP {
-		s.give(l.nc, c.early, c.addr)
+		s.give(l.nc, *c.early, c.RemoteAddr())
 		return
 	}
 	_ = l.nc.Close()

@@ -43,7 +43,6 @@ type Server struct {
 
 	mu       sync.Mutex
 	listener net.Listener
-	conns    map[*Conn]struct{} // only those not in a loop
 	count    int
 	perAddr  map[netip.Addr]int
 	closes   map[wire.Code]uint64
@@ -59,7 +58,6 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		opt:     o,
 		limits:  wsock.Limits{MaxMessage: o.MaxMessage, Server: true},
-		conns:   make(map[*Conn]struct{}),
 		perAddr: make(map[netip.Addr]int),
 		closes:  make(map[wire.Code]uint64),
 	}
@@ -155,10 +153,6 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	again := s.closed
 	s.closed = true
-	conns := make([]*Conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
 	s.mu.Unlock()
 	if again {
 		return nil
@@ -168,8 +162,10 @@ func (s *Server) Close() error {
 	if s.acceptor != nil {
 		_ = s.acceptor.Close() // also if nobody ever listened
 	}
-	for _, c := range conns {
-		c.Kill()
+	for _, c := range s.sockets() {
+		if _, alone := c.link.(*netLink); alone { // a loop ends its own
+			c.Kill()
+		}
 	}
 	for _, l := range s.loops {
 		l.close()
@@ -181,9 +177,9 @@ func (s *Server) Close() error {
 	return err
 }
 
-// clock turns the wheels.
+// clock turns the tables.
 func (s *Server) clock() {
-	t := time.NewTicker(s.groups[0].wheel.tick)
+	t := time.NewTicker(s.groups[0].table.tick)
 	defer t.Stop()
 	scratch := getScratch()
 	defer scratch.release()
@@ -217,13 +213,8 @@ func (s *Server) EndOpening() {
 }
 
 func (s *Server) sockets() (conns []*Conn) {
-	s.mu.Lock()
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.mu.Unlock()
-	for _, l := range s.loops {
-		conns = l.appendConns(conns)
+	for _, g := range s.groups {
+		conns = g.table.all(conns)
 	}
 	return conns
 }
@@ -265,7 +256,7 @@ func (s *Server) left(addr netip.Addr) {
 
 // gone is called once for each Conn, by its reading goroutine, when its socket is closed or net/http's.
 func (c *Conn) gone(toHTTP bool) {
-	c.group.wheel.remove(c)
+	c.group.table.remove(c)
 	c.mu.Lock()
 	c.state = closed
 	c.dropLocked()
@@ -276,7 +267,7 @@ func (c *Conn) gone(toHTTP bool) {
 		return // counted out when net/http closes it
 	}
 	s := c.group.srv
-	s.left(c.addr)
+	s.left(c.RemoteAddr())
 	if c.recv == nil {
 		return
 	}

@@ -140,18 +140,18 @@ func TestQueueJoinsAndCuts(t *testing.T) {
 	q.release()
 }
 
-func TestWheelReturnsEachOnceInItsTurn(t *testing.T) {
-	w := newWheel(time.Second)
+func TestTableReturnsEachOnceInItsTurn(t *testing.T) {
+	w := newTable(time.Second)
 	var conns []*Conn
 	for i := range 500 {
-		c := &Conn{place: place{slot: -1}}
+		c := new(Conn)
 		conns = append(conns, c)
-		w.set(c, time.Duration(i)*time.Millisecond)
+		w.add(c, time.Duration(i)*time.Millisecond)
 	}
 	w.remove(conns[3])
 	w.set(conns[4], 900*time.Millisecond) // moved
 	seen := make(map[*Conn]time.Duration)
-	for turn := 1; turn < wheelSlots; turn++ {
+	for turn := 1; turn < tableTicks; turn++ {
 		for _, c := range w.advance(nil) {
 			if _, twice := seen[c]; twice {
 				t.Fatal("returned twice")
