@@ -81,7 +81,7 @@ func (c *conn) writable() error {
 		}
 		gate := c.gate()
 		var request []byte
-		request, c.key = wsock.ClientHandshake(gate.host, gate.path, "Sec-WebSocket-Protocol: "+wire.Subprotocol)
+		request, c.key = wsock.ClientHandshake(gate.host, gate.path, c.loop.dialect.headers()...)
 		c.phase = upgrading
 		if err := c.watch(0); err != nil {
 			return err
@@ -202,49 +202,33 @@ func (c *conn) upgraded(p []byte) ([]byte, error) {
 		return nil, err
 	}
 	c.key, c.phase = "", joining
-	return p[n:], c.join()
+	return p[n:], c.loop.dialect.join(c)
 }
 
-// join sends connect, and subscribe for each channel: all in one frame, or the second half once connect is answered.
-func (c *conn) join() error {
-	f := c.loop.fleet
-	c.wanted = 1 + c.asked()
-	who := wire.Connect{Token: f.target.Token, Client: "jetbench"}
-	if c.as != nil {
-		who.Token, who.Device = c.as.token, c.as.id
+// joinedOne counts an answer while joining.
+func (c *conn) joinedOne(now int64) {
+	if c.wanted--; c.wanted > 0 {
+		return
 	}
-	text := wire.AppendConnect(c.loop.text[:0], joinID, &who)
-	if !f.load.OneByOne {
-		text = c.appendSubscribes(text)
-	}
-	c.loop.text = text
-	return c.sendText(text)
+	c.phase = joined
+	c.loop.opening--
+	c.loop.fleet.joinedOne(now - c.began)
 }
 
-func (c *conn) appendSubscribes(text []byte) []byte {
-	for i := range c.tracks {
-		if c.tracks[i].restored {
-			continue
-		}
-		text = wire.AppendSubscribe(text, joinID+1+uint64(i), &wire.Subscribe{
-			Channel: c.tracks[i].ch.name, QoS: c.loop.fleet.qos,
-		})
-	}
-	return text
-}
-
-func (c *conn) sendText(text []byte) error {
+// say sends one message.
+func (c *conn) say(message []byte) error {
 	l := c.loop
-	l.frame = wsock.AppendMasked(l.frame[:0], ws.OpText, text)
+	l.frame = wsock.AppendMasked(l.frame[:0], l.dialect.opcode(), message)
 	return c.send(l.frame)
 }
 
 // frame handles one frame from the server.
 func (c *conn) frame(f frame, now int64) error {
+	d := c.loop.dialect
 	switch f.op {
-	case ws.OpText:
+	case d.opcode():
 		if f.fin {
-			return c.text(f.payload, now)
+			return d.receive(c, f.payload, now)
 		}
 		c.part = slices.Clone(f.payload)
 		return nil
@@ -255,8 +239,9 @@ func (c *conn) frame(f frame, now int64) error {
 		}
 		whole := c.part
 		c.part = nil
-		return c.text(whole, now)
+		return d.receive(c, whole, now)
 	case ws.OpPing:
+		c.loop.pings++
 		c.loop.frame = wsock.AppendMasked(c.loop.frame[:0], ws.OpPong, f.payload)
 		return c.send(c.loop.frame)
 	case ws.OpPong:

@@ -23,7 +23,7 @@ func reading(t *testing.T, ch *channel) (c *conn, peer int) {
 		_ = unix.Close(fds[1])
 	})
 	flow := newFlow(&Load{}, newFleet(&Load{Target: &Target{}}, 1), []*channel{ch}, 1)
-	l := &loop{fleet: flow.fleet, sink: flow.newSink(), buf: make([]byte, 512)}
+	l := &loop{fleet: flow.fleet, dialect: jetwire{}, sink: flow.newSink(), buf: make([]byte, 512)}
 	return &conn{loop: l, fd: fds[0], phase: joined, tracks: []track{{ch: ch}}}, fds[1]
 }
 

@@ -112,7 +112,7 @@ func (d *devices) settled(c *conn, now int64) error {
 	if err := d.deliveries.settled(c, now); err != nil || len(text) == 0 {
 		return err
 	}
-	return c.sendText(text)
+	return c.say(text)
 }
 
 func (d *devices) acked(c *conn, a *wire.AckReply, now int64) {

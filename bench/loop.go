@@ -21,10 +21,11 @@ type sink interface {
 
 // loop is one epoll instance, its goroutine and its sockets.
 type loop struct {
-	fleet  *fleet
-	poller *poll.Poller
-	sink   sink
-	done   chan struct{} // closed when the goroutine ends
+	fleet   *fleet
+	poller  *poll.Poller
+	dialect dialect
+	sink    sink
+	done    chan struct{} // closed when the goroutine ends
 
 	mu      sync.Mutex // guards what follows, the conns themselves, and the sink
 	conns   []*conn    // by token; an entry is never used again
@@ -38,6 +39,7 @@ type loop struct {
 	memo    memo
 	push    push   // scratch
 	reply   answer // scratch
+	pings   uint64 // of servers, that were answered
 	busy    int64  // nanoseconds spent on events
 }
 
@@ -46,7 +48,7 @@ func (f *fleet) newLoop(s sink) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{fleet: f, poller: p, sink: s, done: make(chan struct{}), buf: make([]byte, readBuffer)}
+	l := &loop{fleet: f, poller: p, dialect: dialects[f.target.Protocol], sink: s, done: make(chan struct{}), buf: make([]byte, readBuffer)}
 	go l.run()
 	return l, nil
 }

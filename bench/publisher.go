@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/jetwire/jetwire/bench/report"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
@@ -153,8 +151,8 @@ func (p *publisher) publish(at int64, n int) error {
 		if p.qos != wire.AtMostOnce {
 			id = i + maxJoinID + 1
 		}
-		p.text = wire.AppendPublish(p.text[:0], id, &command)
-		p.out = wsock.AppendMasked(p.out, ws.OpText, p.text)
+		p.text = p.loop.dialect.appendPublish(p.text[:0], id, &command)
+		p.out = wsock.AppendMasked(p.out, p.loop.dialect.opcode(), p.text)
 		waiting++
 	}
 	return p.write(c, waiting)

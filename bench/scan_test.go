@@ -143,7 +143,7 @@ func FuzzScan(f *testing.F) {
 func TestDeliveryAllocatesNothing(t *testing.T) {
 	ch := &channel{name: "a.b"}
 	flow := newFlow(&Load{}, &fleet{}, []*channel{ch}, 1)
-	l := &loop{fleet: flow.fleet, sink: flow.newSink()}
+	l := &loop{fleet: flow.fleet, dialect: jetwire{}, sink: flow.newSink()}
 	c := &conn{loop: l, phase: joined, tracks: []track{{ch: ch}}}
 	n := uint64(0)
 	var frame, body []byte
@@ -152,7 +152,7 @@ func TestDeliveryAllocatesNothing(t *testing.T) {
 		body = appendPayload(body[:0], int64(n), n, 128)
 		frame = wire.AppendMessagePush(frame[:0], &wire.Message{Channel: "a.b", Seq: n, Prev: n - 1, Time: 1, Body: body})
 		for range 2 {
-			if err := c.text(frame, int64(n)); err != nil {
+			if err := l.dialect.receive(c, frame, int64(n)); err != nil {
 				t.Fatal(err)
 			}
 		}

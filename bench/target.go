@@ -14,6 +14,7 @@ import (
 // Target is the server under test.
 type Target struct {
 	URL        string // ws://HOST:PORT/ws
+	Protocol   Protocol
 	Token      string
 	PID        int // its process, if it runs on this machine; 0: only /metrics tells what it uses
 	MetricsURL string

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gobwas/ws"
+
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
@@ -15,8 +17,49 @@ const (
 
 var errReconnect = errors.New("the server asked to connect anew")
 
-// text handles one text message, in which several replies and pushes may stand.
-func (c *conn) text(p []byte, now int64) error {
+// jetwire is the protocol of gateway/wire/PROTOCOL.md.
+type jetwire struct{}
+
+var _ dialect = jetwire{}
+
+func (jetwire) opcode() ws.OpCode { return ws.OpText }
+
+func (jetwire) headers() []string { return []string{"Sec-WebSocket-Protocol: " + wire.Subprotocol} }
+
+// join sends connect, and subscribe for each channel: all in one frame, or the second half once connect is answered.
+func (jetwire) join(c *conn) error {
+	f := c.loop.fleet
+	c.wanted = 1 + c.asked()
+	who := wire.Connect{Token: f.target.Token, Client: "jetbench"}
+	if c.as != nil {
+		who.Token, who.Device = c.as.token, c.as.id
+	}
+	text := wire.AppendConnect(c.loop.text[:0], joinID, &who)
+	if !f.load.OneByOne {
+		text = c.appendSubscribes(text)
+	}
+	c.loop.text = text
+	return c.say(text)
+}
+
+func (c *conn) appendSubscribes(text []byte) []byte {
+	for i := range c.tracks {
+		if c.tracks[i].restored {
+			continue
+		}
+		text = wire.AppendSubscribe(text, joinID+1+uint64(i), &wire.Subscribe{
+			Channel: c.tracks[i].ch.name, QoS: c.loop.fleet.qos,
+		})
+	}
+	return text
+}
+
+func (jetwire) appendPublish(dst []byte, id uint64, m *wire.Publish) []byte {
+	return wire.AppendPublish(dst, id, m)
+}
+
+// receive handles one text message, in which several replies and pushes may stand.
+func (jetwire) receive(c *conn, p []byte, now int64) error {
 	l := c.loop
 	if m := l.memo.scan(p); m != nil {
 		l.sink.message(c, m, now)
@@ -52,12 +95,18 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 				return err
 			}
 		}
-		return c.joinedOne(now)
+		if c.loop.fleet.load.OneByOne && c.asked() > 0 {
+			c.loop.text = c.appendSubscribes(c.loop.text[:0])
+			if err := c.say(c.loop.text); err != nil {
+				return err
+			}
+		}
+		c.joinedOne(now)
 	case wire.KindSubscribe:
 		if i := in.ID - joinID - 1; i < uint64(len(c.tracks)) {
 			c.tracks[i].seq = in.Subscribe.Seq
 		}
-		return c.joinedOne(now)
+		c.joinedOne(now)
 	case wire.KindPublish:
 		a := answer{id: in.ID, seq: in.Publish.Seq, duplicate: in.Publish.Duplicate}
 		copy(a.class[:], in.Publish.Durability)
@@ -84,22 +133,5 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 	case wire.KindReconnect:
 		return errReconnect
 	}
-	return nil
-}
-
-// joinedOne counts an answer while joining.
-func (c *conn) joinedOne(now int64) error {
-	l := c.loop
-	c.wanted--
-	if c.wanted > 0 {
-		if l.fleet.load.OneByOne && c.wanted == c.asked() {
-			l.text = c.appendSubscribes(l.text[:0])
-			return c.sendText(l.text)
-		}
-		return nil
-	}
-	c.phase = joined
-	l.opening--
-	l.fleet.joinedOne(now - c.began)
 	return nil
 }
