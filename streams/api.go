@@ -38,6 +38,8 @@ type Options struct {
 	// long, and cut short when whoever publishes waits for an answer.
 	SyncPause time.Duration
 
+	// Alone says that no program but this one can reach the server: what is not stored concerns nobody else, and is not sent there.
+	Alone bool
 	// Fault says whether a stream's store has failed, where the server is this process's own: what is published to it is then
 	// refused with ErrStoreFull at once, instead of left without an answer. May be nil.
 	Fault func(stream string) error

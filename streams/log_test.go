@@ -322,6 +322,35 @@ func TestQoS0(t *testing.T) {
 	}
 }
 
+// A server that no other program can reach need not be told of what is not stored.
+func TestQoS0Alone(t *testing.T) {
+	srv := natstest.Run(t)
+	for alone, want := range map[bool]int{false: 1, true: 0} {
+		r := rigOn(t, srv, func(o *Options) { o.Alone = alone })
+		nc := srv.Conn()
+		heard, err := nc.SubscribeSync(livePrefix + ">")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.publish(Publication{Channel: "chat.lobby", Body: []byte("typing")}); err != nil {
+			t.Fatal(err)
+		}
+		r.store("chat.lobby", "") // on the same connection: what was sent before has arrived
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		live := len(r.live)
+		r.mu.Unlock()
+		if n, _, err := heard.Pending(); n != want || live != 1 || err != nil {
+			t.Errorf("alone %t: %d were sent, %d delivered, %v", alone, n, live, err)
+		}
+	}
+}
+
 func TestNamespaces(t *testing.T) {
 	srv := natstest.Run(t)
 	r := rigOn(t, srv, func(o *Options) {

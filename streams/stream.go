@@ -352,10 +352,12 @@ func (s *Stream) publish(p *Publication, done func(Ack, error)) {
 		return
 	}
 	m := &Message{Channel: p.Channel, Time: time.Now().UnixNano(), ID: p.ID, From: p.From, Body: append([]byte(nil), p.Body...)}
-	if err := s.log.pub.send(m); err != nil {
-		s.log.pub.refused.Add(1)
-		done(Ack{}, err)
-		return
+	if !s.log.opts.Alone {
+		if err := s.log.pub.send(m); err != nil {
+			s.log.pub.refused.Add(1)
+			done(Ack{}, err)
+			return
+		}
 	}
 	s.log.opts.Deliver([]*Message{m})
 	done(Ack{Epoch: s.Epoch(), Durability: DurabilityNone}, nil)

@@ -103,6 +103,7 @@ func (s *server) start(ctx context.Context) error {
 	}
 	if s.nats != nil {
 		o.Streams.Fault = s.nats.Fault
+		o.Streams.Alone = s.cfg.NATS.Listen == ""
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
