@@ -26,6 +26,7 @@ func main() {
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		coarsen:     coarsenTimers,
 	}
 	err := p.run(ctx, os.Args)
 	if err != nil && !errors.Is(err, errInterrupted) {

@@ -42,6 +42,9 @@ func (p *program) serveCommand() *cli.Command {
 				cfg: cfg, out: p.out, terminal: p.outTerminal, self: selfCommand(), configFile: c.String(configFlag),
 				log: newLogger(p.err, p.errTerminal, &cfg.Log),
 			}
+			if slack := time.Duration(cfg.TimerSlack); p.coarsen != nil && slack > 0 {
+				p.coarsen(slack, s.log)
+			}
 			return s.run(c.Context)
 		},
 	}

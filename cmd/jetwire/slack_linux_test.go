@@ -1,0 +1,34 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// All threads have the slack, Go's own among them, which exist before main; and the process is still the one that was started.
+func TestTimerSlack(t *testing.T) {
+	for arg, want := range map[string]string{"": "1000000", "--timer-slack=0": "50000", "--timer-slack=200us": "200000"} {
+		var args []string
+		if arg != "" {
+			args = append(args, arg)
+		}
+		p, _ := serve(t, t.TempDir(), args...)
+		tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*")
+		if err != nil || len(tasks) < 3 {
+			t.Fatalf("%d threads, %v", len(tasks), err)
+		}
+		for _, task := range tasks {
+			slack, err := os.ReadFile("/proc/" + filepath.Base(task) + "/timerslack_ns")
+			if err != nil {
+				t.Skip("only root may ask for other threads' slack: ", err)
+			}
+			if strings.TrimSpace(string(slack)) != want {
+				t.Errorf("%q: a thread has %s, not %s", arg, slack, want)
+			}
+		}
+		interrupt(p)
+	}
+}
