@@ -130,9 +130,11 @@ func TestHistoryWaitsForTheSocket(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatal("everything was read")
 				}
-				cl.pages.mu.Lock()
-				stopped = len(cl.pages.waiting) > 0 && len(cl.pages.waiting) < asked-2 && !cl.pages.reading
-				cl.pages.mu.Unlock()
+				if p := cl.pages.Load(); p != nil {
+					p.mu.Lock()
+					stopped = len(p.waiting) > 0 && len(p.waiting) < asked-2 && !p.reading
+					p.mu.Unlock()
+				}
 			}
 			for i := range asked {
 				var r struct {

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"sync/atomic"
+
 	"github.com/gobwas/ws"
 
 	"github.com/jetwire/jetwire/gateway/hub"
@@ -13,9 +15,8 @@ import (
 // client is where a socket and a session meet: what the one receives goes to the other, and back.
 type client struct {
 	conn    *transport.Conn
-	session *session.Session
-	broker  *broker
-	pages   pages
+	session session.Session
+	pages   atomic.Pointer[pages] // nil: it has not asked for any
 }
 
 var (
@@ -25,7 +26,7 @@ var (
 )
 
 func (g *Gateway) open(c *transport.Conn) transport.Receiver {
-	cl := &client{conn: c, broker: g.broker}
+	cl := &client{conn: c}
 	cl.session = session.New(&g.sessions, cl)
 	return cl
 }
@@ -37,12 +38,16 @@ func (cl *client) Beat(*transport.Conn) { cl.session.Beat() }
 
 func (cl *client) Drained(*transport.Conn) {
 	cl.session.Drained()
-	cl.broker.goOnReading(cl)
+	if p := cl.pages.Load(); p != nil {
+		p.goOn()
+	}
 }
 
 func (cl *client) Closed(*transport.Conn, wire.Code) {
 	cl.session.Closed()
-	cl.pages.end()
+	if p := cl.pages.Swap(noPages); p != nil {
+		p.end()
+	}
 }
 
 func (cl *client) Send(payload []byte)                 { cl.conn.Send(textFrame(payload)) }

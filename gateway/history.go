@@ -22,6 +22,9 @@ const (
 // pages are the pages of history that one client has asked for. One is read at a time, and none while its socket is
 // behind, so that what waits for a socket is at most one page more than its queue.
 type pages struct {
+	broker *broker
+	room   func() bool // of the socket
+
 	mu      sync.Mutex
 	waiting []page
 	reading bool
@@ -34,11 +37,23 @@ type page struct {
 	done   func(wire.HistoryReply, error)
 }
 
+// noPages are those of a client that has gone.
+var noPages = &pages{ended: true}
+
+// history returns the client's pages, which begin with the first that it asks for.
+func (cl *client) history(b *broker) *pages {
+	if p := cl.pages.Load(); p != nil {
+		return p
+	}
+	cl.pages.CompareAndSwap(nil, &pages{broker: b, room: cl.conn.Room})
+	return cl.pages.Load()
+}
+
 // next takes the next page if there is one, and room for it; otherwise the reading ends.
-func (p *pages) next(room func() bool) (page, bool) {
+func (p *pages) next() (page, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waiting) == 0 || !room() {
+	if len(p.waiting) == 0 || !p.room() {
 		p.reading = false
 		return page{}, false
 	}
@@ -48,28 +63,29 @@ func (p *pages) next(room func() bool) (page, bool) {
 	return first, true
 }
 
-// add takes a page in and reports whether the caller has to read.
-func (p *pages) add(one page) bool {
+// add takes a page in.
+func (p *pages) add(one page) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.ended {
 		p.waiting = append(p.waiting, one)
 	}
-	return p.startLocked()
+	p.startLocked()
 }
 
-func (p *pages) start() bool {
+// goOn reads what had to wait until the socket had room.
+func (p *pages) goOn() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.startLocked()
+	p.startLocked()
 }
 
-func (p *pages) startLocked() bool {
+func (p *pages) startLocked() {
 	if p.reading || len(p.waiting) == 0 {
-		return false
+		return
 	}
 	p.reading = true
-	return true
+	p.broker.work.Go(p.read)
 }
 
 // end drops what waits, with the connection.
@@ -80,36 +96,27 @@ func (p *pages) end() {
 }
 
 func (b *broker) History(c session.Conn, h wire.History, done func(wire.HistoryReply, error)) {
-	cl := c.(*client)
+	p := c.(*client).history(b)
 	b.log.With(h.Channel, func(s *streams.Stream, err error) {
 		if err != nil {
 			done(wire.HistoryReply{}, wireError(err))
 			return
 		}
-		if cl.pages.add(page{s, h, done}) {
-			b.work.Go(func() { b.readPages(cl) })
-		}
+		p.add(page{s, h, done})
 	})
 }
 
-// goOnReading reads what had to wait until the client's socket had room.
-func (b *broker) goOnReading(cl *client) {
-	if cl.pages.start() {
-		b.work.Go(func() { b.readPages(cl) })
-	}
-}
-
-func (b *broker) readPages(cl *client) {
+func (p *pages) read() {
 	for {
-		p, ok := cl.pages.next(cl.conn.Room)
+		one, ok := p.next()
 		if !ok {
 			return
 		}
-		r, err := b.readHistory(p.stream, p.asked)
+		r, err := p.broker.readHistory(one.stream, one.asked)
 		if err != nil {
 			err = wireError(err)
 		}
-		p.done(r, err)
+		one.done(r, err)
 	}
 }
 

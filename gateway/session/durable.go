@@ -123,7 +123,11 @@ func (s *Session) admit(grant *auth.Grant, record []Position) []*subscription {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.subs)
+	var subs []*subscription
+	for sub := s.subs; sub != nil; sub = sub.next {
+		subs = append(subs, sub)
+	}
+	return subs
 }
 
 func (s *Session) park(p Position) {
@@ -252,7 +256,7 @@ func (s *Session) goOn() {
 		d := s.durable
 		if len(d.held) == 0 || s.ending || s.closed {
 			d.taking, d.held = false, nil
-			if s.inFlight < s.opt.MaxInFlight {
+			if int(s.inFlight) < s.opt.MaxInFlight {
 				s.conn.SetReading(true)
 			}
 			s.mu.Unlock()
@@ -299,7 +303,7 @@ func (s *Session) Positions() []Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ps []Position
-	for _, sub := range s.subs {
+	for sub := s.subs; sub != nil; sub = sub.next {
 		switch p := (Position{Channel: sub.channel, QoS: sub.qos}); {
 		case sub.qos == wire.AtMostOnce:
 			ps = append(ps, p)

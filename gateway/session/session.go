@@ -91,10 +91,10 @@ type Session struct {
 	conn Conn
 
 	mu       sync.Mutex
-	grant    *auth.Grant // nil before connect
-	durable  *durable    // nil: there is no device
-	subs     []*subscription
-	inFlight int
+	grant    *auth.Grant   // nil before connect
+	durable  *durable      // nil: there is no device
+	subs     *subscription // the first; they are few, and a list costs nothing where there is none
+	inFlight int32
 	warned   bool // that the token has expired
 	ending   bool // the connection is being closed
 	closed   bool // the connection has ended
@@ -102,16 +102,17 @@ type Session struct {
 
 type subscription struct {
 	channel string
-	place   Subscription // nil while it is being put in place
+	place   Subscription  // nil while it is being put in place
+	next    *subscription // of the session's
+	from    *Position     // of the device's record; nil: it has none
+	leaving func()        // answers the unsubscribe that waits for it to be in place; nil: none does
 	qos     wire.QoS
-	from    *Position // of the device's record; nil: it has none
-	held    bool      // it is in place, and waits for the device's record to say so
-	ended   bool      // unsubscribed, or the session closed, while it was being put in place
-	leaving func()    // answers the unsubscribe that waits for it to be in place; nil: none does
+	held    bool // it is in place, and waits for the device's record to say so
+	ended   bool // unsubscribed, or the session closed, while it was being put in place
 }
 
-// New makes the session of a connection that has just been opened.
-func New(o *Options, c Conn) *Session { return &Session{opt: o, conn: c} }
+// New makes the session of a connection that has just been opened. It stays where the caller puts it.
+func New(o *Options, c Conn) Session { return Session{opt: o, conn: c} }
 
 // reader is what reading a message takes. It is used for one message at a time and shared by all sessions.
 type reader struct {
@@ -231,7 +232,7 @@ func (s *Session) begin() {
 }
 
 func (s *Session) beginLocked() {
-	if s.inFlight++; s.inFlight == s.opt.MaxInFlight {
+	if s.inFlight++; int(s.inFlight) == s.opt.MaxInFlight {
 		s.conn.SetReading(false) // with the lock held, so that it cannot come behind the end of the last
 	}
 }
@@ -240,7 +241,7 @@ func (s *Session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taking := s.durable != nil && s.durable.taking // then goOn lets more come
-	if s.inFlight--; s.inFlight == s.opt.MaxInFlight-1 && !taking {
+	if s.inFlight--; int(s.inFlight) == s.opt.MaxInFlight-1 && !taking {
 		s.conn.SetReading(true)
 	}
 }
@@ -293,7 +294,7 @@ func (s *Session) close(code wire.Code) {
 func (s *Session) Drained() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sub := range s.subs {
+	for sub := s.subs; sub != nil; sub = sub.next {
 		if sub.place != nil && !sub.held {
 			sub.place.Drained()
 		}
@@ -327,7 +328,7 @@ func (s *Session) Drain(after time.Duration) {
 func (s *Session) Closed() {
 	s.mu.Lock()
 	var places []Subscription
-	for _, sub := range s.subs {
+	for sub := s.subs; sub != nil; sub = sub.next {
 		sub.ended = true
 		if sub.place != nil {
 			places = append(places, sub.place)

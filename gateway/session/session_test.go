@@ -294,7 +294,8 @@ func newBench(t testing.TB) *bench {
 		Now:     func() time.Time { return n.now },
 		Refused: func(c wire.Code) { n.mu.Lock(); n.refused = append(n.refused, c); n.mu.Unlock() },
 	}
-	n.s = New(withLogger(n.opts), n.p)
+	s := New(withLogger(n.opts), n.p)
+	n.s = &s
 	return n
 }
 

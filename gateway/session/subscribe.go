@@ -1,8 +1,6 @@
 package session
 
 import (
-	"slices"
-
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
@@ -98,13 +96,17 @@ func (s *Session) add(sub *subscription) *wire.Error {
 	if s.closed { // nobody would cancel it
 		return wire.GoingAway.Err()
 	}
-	if s.findLocked(sub.channel) != nil {
-		return wire.AlreadySubscribed.With("this connection is subscribed to " + sub.channel + " already")
+	last, n := &s.subs, 0
+	for ; *last != nil; last = &(*last).next {
+		if (*last).channel == sub.channel {
+			return wire.AlreadySubscribed.With("this connection is subscribed to " + sub.channel + " already")
+		}
+		n++
 	}
-	if len(s.subs) >= s.opt.MaxSubscriptions {
+	if n >= s.opt.MaxSubscriptions {
 		return wire.TooManySubscriptions.Err()
 	}
-	s.subs = append(s.subs, sub)
+	*last = sub
 	if s.durable != nil {
 		s.unparkLocked(sub)
 	}
@@ -128,7 +130,7 @@ func (s *Session) settle(sub *subscription, place Subscription) {
 }
 
 func (s *Session) findLocked(channel string) *subscription {
-	for _, sub := range s.subs {
+	for sub := s.subs; sub != nil; sub = sub.next {
 		if sub.channel == channel {
 			return sub
 		}
@@ -150,10 +152,11 @@ func (s *Session) remove(sub *subscription, keep bool) (left func()) {
 // removeLocked reports false if it was removed before.
 func (s *Session) removeLocked(sub *subscription) bool {
 	sub.ended = true
-	i := slices.Index(s.subs, sub)
-	if i < 0 {
-		return false
+	for at := &s.subs; *at != nil; at = &(*at).next {
+		if *at == sub {
+			*at, sub.next = sub.next, nil
+			return true
+		}
 	}
-	s.subs = slices.Delete(s.subs, i, i+1)
-	return true
+	return false
 }
