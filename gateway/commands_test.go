@@ -151,7 +151,7 @@ func TestNamespaces(t *testing.T) {
 	alice.refused(wire.PermissionDenied, "publish", `"channel":"chat.a","data":1`)
 	alice.refused(wire.PermissionDenied, "publish", `"channel":"user.alice","data":1`)
 	granted := g.open()
-	granted.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "bot", Publish: []string{"chat.>", "user.*"}}) + `"}}`)
+	granted.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "bot", Patterns: &auth.Patterns{Publish: []string{"chat.>", "user.*"}}}) + `"}}`)
 	granted.next()
 	granted.nextID = 1
 	granted.publish("chat.a", `1`)

@@ -183,11 +183,11 @@ func TestToken(t *testing.T) {
 	}
 	life := time.Until(g.Expires)
 	if g.User != "alice" || g.TokenID != "t1" || life > 15*time.Minute || life < 14*time.Minute ||
-		fmt.Sprint(g.Subscribe) != "[chat.> user.alice]" || fmt.Sprint(g.Publish) != "[a.b,c]" || g.History == nil || len(g.History) != 0 {
+		fmt.Sprint(g.Patterns.Subscribe) != "[chat.> user.alice]" || fmt.Sprint(g.Patterns.Publish) != "[a.b,c]" || g.Patterns.History == nil || len(g.Patterns.History) != 0 {
 		t.Errorf("%+v", g)
 	}
 	r = run(t, "token", "--data", dir, "--user", "alice", "--ttl", "0")
-	if g, err := v.Verify(strings.TrimSpace(r.out), time.Now()); err != nil || !g.Expires.IsZero() || g.Subscribe != nil {
+	if g, err := v.Verify(strings.TrimSpace(r.out), time.Now()); err != nil || !g.Expires.IsZero() || g.Patterns != nil {
 		t.Errorf("%+v, %v", g, err)
 	}
 }

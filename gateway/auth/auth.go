@@ -84,8 +84,12 @@ type Grant struct {
 	TokenID string    // the claim jti; empty: none
 	Expires time.Time // zero: never
 
-	// The patterns that the token names. nil: it names none, and the namespace's rules alone decide.
-	// Empty but not nil: it allows nothing.
+	Patterns *Patterns // nil: it names none, as most do
+}
+
+// Patterns are the patterns that a token names, for each operation. nil: it names none, and the namespace's rules alone
+// decide. Empty but not nil: it allows nothing.
+type Patterns struct {
 	Subscribe, Publish, History []string
 }
 
@@ -103,13 +107,17 @@ func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 	}
 	var rule Rule
 	var patterns []string
+	named := g.Patterns
+	if named == nil {
+		named = &noPatterns
+	}
 	switch op {
 	case Subscribe:
-		rule, patterns = r.Subscribe, g.Subscribe
+		rule, patterns = r.Subscribe, named.Subscribe
 	case Publish:
-		rule, patterns = r.Publish, g.Publish
+		rule, patterns = r.Publish, named.Publish
 	case History:
-		rule, patterns = r.History, g.History
+		rule, patterns = r.History, named.History
 	default:
 		return ErrDenied
 	}
@@ -131,6 +139,8 @@ func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 	}
 	return ErrDenied
 }
+
+var noPatterns Patterns
 
 func matchAny(patterns []string, channel string) bool {
 	for _, p := range patterns {

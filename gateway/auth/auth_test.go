@@ -63,14 +63,14 @@ func TestAllows(t *testing.T) {
 				if c.want != nil {
 					other = SignedIn
 				}
-				r, g := Rules{other, other, other}, Grant{User: c.user, Subscribe: all, Publish: all, History: all}
+				r, g := Rules{other, other, other}, Grant{User: c.user, Patterns: &Patterns{all, all, all}}
 				switch op {
 				case Subscribe:
-					r.Subscribe, g.Subscribe = c.rule, c.patterns
+					r.Subscribe, g.Patterns.Subscribe = c.rule, c.patterns
 				case Publish:
-					r.Publish, g.Publish = c.rule, c.patterns
+					r.Publish, g.Patterns.Publish = c.rule, c.patterns
 				case History:
-					r.History, g.History = c.rule, c.patterns
+					r.History, g.Patterns.History = c.rule, c.patterns
 				}
 				if err := g.Allows(op, c.channel, r, now); !errors.Is(err, c.want) {
 					t.Errorf("%v: %v, want %v", op, err, c.want)
@@ -123,7 +123,7 @@ func TestRuleCheck(t *testing.T) {
 }
 
 func TestAllowsDoesNotAllocate(t *testing.T) {
-	g := Grant{User: "alice", Expires: now.Add(time.Hour), Publish: []string{"news.*", "chat.>"}}
+	g := Grant{User: "alice", Expires: now.Add(time.Hour), Patterns: &Patterns{Publish: []string{"news.*", "chat.>"}}}
 	if n := testing.AllocsPerRun(100, func() {
 		_ = g.Allows(Publish, "chat.lobby", UserRules, now)
 	}); n != 0 {

@@ -200,34 +200,33 @@ func (c *claims) grant(now time.Time) (*Grant, error) {
 	if now.Before(c.NotBefore.Time) {
 		return nil, bad("it is not valid yet")
 	}
-	for _, f := range [...]struct {
-		to   *[]string
-		from []string
-	}{{&g.Subscribe, c.Subscribe}, {&g.Publish, c.Publish}, {&g.History, c.History}} {
-		filled, err := fill(f.from, c.Subject)
-		if err != nil {
+	if c.Subscribe == nil && c.Publish == nil && c.History == nil {
+		return g, nil
+	}
+	g.Patterns = &Patterns{Subscribe: c.Subscribe, Publish: c.Publish, History: c.History}
+	for _, list := range [...][]string{c.Subscribe, c.Publish, c.History} {
+		if err := fill(list, c.Subject); err != nil {
 			return nil, err
 		}
-		*f.to = filled
 	}
 	return g, nil
 }
 
 // fill puts the user into the patterns, in place.
-func fill(ps []string, user string) ([]string, error) {
+func fill(ps []string, user string) error {
 	for i, p := range ps {
 		if strings.Contains(p, userMark) {
 			// Were the user "*", or "a.b", the pattern would come to mean other users' channels.
 			if !singleToken(user) {
-				return nil, bad("its sub cannot stand for {user} in a pattern: it is not one channel token")
+				return bad("its sub cannot stand for {user} in a pattern: it is not one channel token")
 			}
 			ps[i] = strings.ReplaceAll(p, userMark, user)
 		}
 		if wire.ValidPattern(ps[i]) != nil {
-			return nil, bad("it names a pattern outside the grammar")
+			return bad("it names a pattern outside the grammar")
 		}
 	}
-	return ps, nil
+	return nil
 }
 
 func singleToken(s string) bool {
@@ -264,10 +263,12 @@ func Sign(secret []byte, g Grant) (string, error) {
 		return "", ErrWeakSecret
 	}
 	now := time.Now()
-	c := claims{Subject: g.User, ID: g.TokenID, Expires: instant{g.Expires}, IssuedAt: instant{now},
-		Subscribe: g.Subscribe, Publish: g.Publish, History: g.History}
+	c := claims{Subject: g.User, ID: g.TokenID, Expires: instant{g.Expires}, IssuedAt: instant{now}}
+	if p := g.Patterns; p != nil {
+		c.Subscribe, c.Publish, c.History = p.Subscribe, p.Publish, p.History
+	}
 	check := c
-	check.Subscribe, check.Publish, check.History = slices.Clone(g.Subscribe), slices.Clone(g.Publish), slices.Clone(g.History)
+	check.Subscribe, check.Publish, check.History = slices.Clone(c.Subscribe), slices.Clone(c.Publish), slices.Clone(c.History)
 	check.Expires = instant{}
 	if _, err := check.grant(now); err != nil {
 		return "", err

@@ -44,7 +44,7 @@ func verifier(t testing.TB) *Verifier {
 
 func TestVerifyReadsWhatSignWrote(t *testing.T) {
 	g := Grant{User: "alice", TokenID: "t1", Expires: time.Now().Add(time.Hour).Truncate(time.Second),
-		Subscribe: []string{"chat.>", "user.{user}.*"}, Publish: []string{}}
+		Patterns: &Patterns{Subscribe: []string{"chat.>", "user.{user}.*"}, Publish: []string{}}}
 	token, err := Sign(secret, g)
 	if err != nil {
 		t.Fatal(err)
@@ -54,14 +54,14 @@ func TestVerifyReadsWhatSignWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := g
-	want.Subscribe = []string{"chat.>", "user.alice.*"}
+	want.Patterns = &Patterns{Subscribe: []string{"chat.>", "user.alice.*"}, Publish: []string{}}
 	if d := cmp.Diff(&want, got); d != "" {
 		t.Error(d)
 	}
-	if got.Publish == nil || got.History != nil {
-		t.Errorf("an empty list came back as %v, an absent one as %v", got.Publish, got.History)
+	if got.Patterns.Publish == nil || got.Patterns.History != nil {
+		t.Errorf("an empty list came back as %v, an absent one as %v", got.Patterns.Publish, got.Patterns.History)
 	}
-	if g.Subscribe[1] != "user.{user}.*" {
+	if g.Patterns.Subscribe[1] != "user.{user}.*" {
 		t.Error("Sign changed the caller's patterns")
 	}
 }
@@ -167,7 +167,7 @@ func TestVerifyAccepts(t *testing.T) {
 		{"from this second on", `{"sub":"alice","nbf":1800000000,"exp":1800000000.5}`,
 			Grant{User: "alice", Expires: now.Add(time.Second / 2)}},
 		{"an address as the user", `{"sub":"alice@example.com","publish":["chat.*"]}`,
-			Grant{User: "alice@example.com", Publish: []string{"chat.*"}}},
+			Grant{User: "alice@example.com", Patterns: &Patterns{Publish: []string{"chat.*"}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g, err := verifier(t).Verify(raw(hs256, c.payload), now)
@@ -225,9 +225,9 @@ func TestSignRefusesWhatVerifyWould(t *testing.T) {
 	}
 	for name, g := range map[string]Grant{
 		"no user":      {},
-		"bad pattern":  {User: "alice", Publish: []string{"a b.c"}},
-		"bad for user": {User: "a.b", Publish: []string{"user.{user}"}},
-		"too long":     {User: "alice", Publish: many},
+		"bad pattern":  {User: "alice", Patterns: &Patterns{Publish: []string{"a b.c"}}},
+		"bad for user": {User: "a.b", Patterns: &Patterns{Publish: []string{"user.{user}"}}},
+		"too long":     {User: "alice", Patterns: &Patterns{Publish: many}},
 	} {
 		if token, err := Sign(secret, g); token != "" || err == nil {
 			t.Errorf("%s: signed", name)
@@ -301,7 +301,7 @@ func FuzzClaims(f *testing.F) {
 
 func BenchmarkVerify(b *testing.B) {
 	token, err := Sign(secret, Grant{User: "alice", TokenID: "0123456789", Expires: time.Now().Add(time.Hour),
-		Subscribe: []string{"chat.>", "user.{user}.>"}, Publish: []string{"chat.*"}})
+		Patterns: &Patterns{Subscribe: []string{"chat.>", "user.{user}.>"}, Publish: []string{"chat.*"}}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -120,7 +120,7 @@ type reader struct {
 	command wire.Command
 }
 
-var readers = sync.Pool{New: func() any { return new(reader) }}
+var readers = sync.Pool{New: func() any { return &reader{decoder: wire.Decoder{Names: new(wire.Names)}} }}
 
 // Receive handles one message: one or more commands.
 func (s *Session) Receive(text bool, payload []byte) {

@@ -284,7 +284,7 @@ func newBench(t testing.TB) *bench {
 			case "brief":
 				return &auth.Grant{User: "brief", Expires: began.Add(time.Hour)}, nil
 			case "narrow":
-				return &auth.Grant{User: "narrow", Subscribe: []string{"chat.*"}, Publish: []string{}}, nil
+				return &auth.Grant{User: "narrow", Patterns: &auth.Patterns{Subscribe: []string{"chat.*"}, Publish: []string{}}}, nil
 			case "old":
 				return nil, fmt.Errorf("verify: %w", auth.ErrExpired)
 			}

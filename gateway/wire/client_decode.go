@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"hash/maphash"
-	"math"
-)
+import "math"
 
 // Kind names what a server has sent. The zero Kind is nothing.
 type Kind uint8
@@ -66,9 +63,7 @@ type Reconnect struct {
 // keep one per connection, or one for all connections of a loop. It is not for concurrent use; the zero ServerDecoder is ready.
 type ServerDecoder struct {
 	in    Incoming
-	seed  maphash.Seed
-	names [256]string
-	on    bool
+	names Names
 }
 
 // DecodeServer calls fn for each reply and push of a text frame. See ServerDecoder.Decode.
@@ -80,31 +75,16 @@ func DecodeServer(frame []byte, fn func(*Incoming) error) error {
 // are passed over: they come from a newer server. A frame that is not JSON gives an error that wraps ErrSyntax, a known field of
 // a wrong type an *Error. What fn is given is valid until it returns.
 func (d *ServerDecoder) Decode(frame []byte, fn func(*Incoming) error) error {
-	if !d.on {
-		d.seed, d.on = maphash.MakeSeed(), true
-	}
-	return decodeServer(frame, &d.in, d, fn)
-}
-
-// name returns b as a string, an older one if it is remembered.
-func (d *ServerDecoder) name(b []byte) string {
-	if d == nil || len(b) == 0 {
-		return string(b)
-	}
-	slot := &d.names[maphash.Bytes(d.seed, b)%uint64(len(d.names))]
-	if *slot != string(b) {
-		*slot = string(b)
-	}
-	return *slot
+	return decodeServer(frame, &d.in, &d.names, fn)
 }
 
 // serverReader reads the frames of a server; names may be nil.
 type serverReader struct {
 	reader
-	names *ServerDecoder
+	names *Names
 }
 
-func decodeServer(frame []byte, in *Incoming, names *ServerDecoder, fn func(*Incoming) error) error {
+func decodeServer(frame []byte, in *Incoming, names *Names, fn func(*Incoming) error) error {
 	r := serverReader{reader{scanner: scanner{buf: frame}}, names}
 	for !r.end() {
 		if r.peek() != '{' {

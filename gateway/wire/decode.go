@@ -16,10 +16,13 @@ const (
 
 // Decoder reads the commands of one text frame. They stand one after the other, with white space between them or none,
 // in no enclosing array. The zero Decoder is at the end of an empty frame. It holds no buffer: it may live in a connection or be shared by a loop.
-type Decoder struct{ reader }
+type Decoder struct {
+	Names *Names // of channels; nil: none are remembered
+	reader
+}
 
 // Reset begins a new frame. The frame must not change until the last command of it has been dealt with.
-func (d *Decoder) Reset(frame []byte) { *d = Decoder{reader{scanner: scanner{buf: frame}}} }
+func (d *Decoder) Reset(frame []byte) { d.reader = reader{scanner: scanner{buf: frame}} }
 
 // Rest returns what of the frame Next has not read.
 func (d *Decoder) Rest() []byte { return d.buf[d.pos:] }

@@ -152,16 +152,16 @@ func (r *reader) bytes(field string, most int) []byte {
 func (r *reader) text(field string, most int) string { return string(r.bytes(field, most)) }
 
 // channel reads a channel name.
-func (r *reader) channel() string { return r.subject(checkChannel) }
+func (d *Decoder) channel() string { return d.subject(checkChannel) }
 
 // subscription reads a channel name, or a pattern that can be subscribed to.
-func (r *reader) subscription() string { return r.subject(checkSubscription) }
+func (d *Decoder) subscription() string { return d.subject(checkSubscription) }
 
-func (r *reader) subject(check func(string) (why string)) string {
-	s := r.text("channel", 6*MaxChannel)
-	if r.refusal == nil && r.fault == "" {
+func (d *Decoder) subject(check func(string) (why string)) string {
+	s := d.Names.name(d.bytes("channel", 6*MaxChannel))
+	if d.refusal == nil && d.fault == "" {
 		if why := check(s); why != "" {
-			r.refusal = BadChannel.With(why)
+			d.refusal = BadChannel.With(why)
 		}
 	}
 	return s
