@@ -27,6 +27,7 @@ import (
 var (
 	ErrUnsupported = errors.New("bench: the load client needs Linux (epoll)")
 	ErrFiles       = errors.New("bench: too few file descriptors")
+	ErrPorts       = errors.New("bench: too few local ports")
 	ErrJoin        = errors.New("bench: a connection could not join")
 	ErrNoProgress  = errors.New("bench: the server stopped answering")
 	ErrTarget      = errors.New("bench: unusable address")
@@ -56,10 +57,14 @@ type Load struct {
 	Sources   int           // loopback source addresses; 0: as many as the ports demand
 	OneByOne  bool          // await connect's reply before subscribing, instead of sending both in one frame
 
-	Progress func(string) // one line for people, now and then; may be nil
+	Progress func(string)       // one line for people, now and then; may be nil
+	Second   func(report.Point) // told once a second how it goes; may be nil
+
+	sampler *sampler
+	every   time.Duration // a sample is taken; sampleEvery
 }
 
-// report begins a scenario's report.
+// report begins a scenario's report; watch completes it.
 func (l *Load) report(scenario string) *report.Report {
 	r := report.New(scenario, l.Payload.Mean())
 	r.Sizes, r.Ramp = l.Payload.String(), report.Figure(l.Ramp.Seconds())
@@ -92,8 +97,12 @@ func (l Load) withDefaults() Load {
 	if l.Ahead <= 0 {
 		l.Ahead = 32
 	}
-	if l.Progress == nil {
-		l.Progress = func(string) {}
+	if l.every <= 0 {
+		l.every = sampleEvery
+	}
+	if l.sampler == nil {
+		l.sampler = newSampler(l.Progress, l.Second, l.every)
+		l.Progress = l.sampler.say
 	}
 	return l
 }

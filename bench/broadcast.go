@@ -25,9 +25,11 @@ type broadcast struct {
 func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 	l := &b.load
 	r = l.report(b.scenario)
+	defer l.watch(ctx, r)()
 	r.Connections, r.Channels, r.QoS = b.channels*b.members, b.channels, int(b.qos)
+	r.Loop = report.ClosedLoop
 	if b.deliveries > 0 {
-		r.Target = report.Figure(b.deliveries)
+		r.Loop, r.Target = report.OpenLoop, report.Figure(b.deliveries)
 	}
 	f := newFleet(l, b.qos)
 	if err := f.reserve(r.Connections + b.publishers); err != nil {
@@ -55,7 +57,6 @@ func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 	if err := flow.run(ctx, p, r); err != nil {
 		return nil, err
 	}
-	r.Judge()
 	return r, nil
 }
 

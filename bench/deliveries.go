@@ -15,6 +15,7 @@ type deliveries struct {
 	counts   deliveryCounts
 	fresh    int // since the loop last settled
 	hist     report.Histogram
+	latest   lately // of all times
 }
 
 // deliveryCounts is what a deliveries sink has seen so far.
@@ -37,12 +38,18 @@ func (c *deliveryCounts) add(d deliveryCounts) {
 var (
 	_ sink    = (*deliveries)(nil)
 	_ counter = (*deliveries)(nil)
+	_ tallied = (*deliveries)(nil)
 )
 
 // counter is a sink that counts deliveries.
 type counter interface{ counted() *deliveries }
 
 func (d *deliveries) counted() *deliveries { return d }
+
+func (d *deliveries) tally(t *tally, latest *lately) {
+	t.delivered += d.counts.received
+	latest.take(&d.latest)
+}
 
 func (d *deliveries) message(c *conn, m *push, now int64) {
 	for i := range c.tracks {
@@ -61,6 +68,7 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 			d.counts.foreign++
 			return
 		}
+		d.latest.record(now - m.sent)
 		if m.sent >= d.from && m.sent < d.to {
 			d.hist.Record(now - m.sent)
 		}

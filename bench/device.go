@@ -137,12 +137,9 @@ func (d *devices) refused(_ *conn, _ uint64, why *wire.Error) {
 
 // leave ends a connection as a device does that loses its network: without a goodbye. The loop's mu must be held.
 func (c *conn) leave() {
-	if c.phase == ended {
-		return
+	if c.phase != ended {
+		c.finish()
 	}
-	c.phase = ended
-	c.rest, c.part, c.out = nil, nil, nil
-	abort(c.fd)
 }
 
 // leaveAll ends every connection of some loops, and forgets them.

@@ -53,6 +53,7 @@ func (o Durable) Run(ctx context.Context) (r *report.Report, err error) {
 	l := o.withDefaults()
 	o.Load = l
 	r = l.report("durable")
+	defer l.watch(ctx, r)()
 	r.Connections, r.Publishers, r.QoS = o.Users, 1, int(o.QoS)
 	batches := (o.Users + o.Batch - 1) / o.Batch
 	r.Channels = batches

@@ -48,6 +48,8 @@ type fleet struct {
 	loops  []*loop // the subscribers'
 	others []*loop // that close ends, too
 
+	standing atomic.Int64 // connections that have joined and not ended
+
 	mu       sync.Mutex // guards what follows; a loop's mu may be held when it is taken, never the other way round
 	firstErr error      // of a connection that could not join, or of a loop
 	broken   atomic.Bool
@@ -57,13 +59,23 @@ type fleet struct {
 	change   chan struct{}    // holds one token whenever missing or firstErr has changed
 	lostConn uint64           // ended by the server after they had joined
 	reasons  map[string]int   // why
+	all      []*loop          // that were ever made
 }
 
 func newFleet(l *Load, qos wire.QoS) *fleet {
-	return &fleet{
+	f := &fleet{
 		target: l.Target, gates: l.Target.all(), load: l, qos: qos, clock: newClock(), joins: report.NewHistogram(),
 		change: make(chan struct{}, 1), reasons: make(map[string]int),
 	}
+	l.sampler.add(f)
+	return f
+}
+
+// every returns all loops.
+func (f *fleet) every() []*loop {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
 }
 
 // open starts the subscribers' loops, each with a sink of its own.
@@ -95,19 +107,16 @@ func (f *fleet) close(others ...*loop) error {
 
 // reserve checks that n sockets can be had at all, and chooses the source addresses for them.
 func (f *fleet) reserve(n int) error {
-	limit, err := fileLimit()
-	if err != nil {
+	if err := f.checkFiles(n); err != nil {
 		return err
-	}
-	const others = 64 // files that a process has besides
-	if n+others > limit {
-		return fmt.Errorf("%w: %d sockets need %d, the limit of this process is %d (ulimit -n); "+
-			"the server needs as many; ask for at most %d connections", ErrFiles, n, n+others, limit, limit-others)
 	}
 	ports := portRange() * len(f.gates)
 	count := f.load.Sources
 	if count <= 0 {
 		count = (n + ports*3/4 - 1) / (ports * 3 / 4)
+	}
+	if n > count*ports {
+		return fmt.Errorf("%w: %d sockets from %d source addresses, which have %d ports each (net.ipv4.ip_local_port_range): give more --sources", ErrPorts, n, count, ports)
 	}
 	if count <= 1 {
 		return nil // the kernel chooses
@@ -124,6 +133,34 @@ func (f *fleet) reserve(n int) error {
 	for i := range count {
 		f.sources = append(f.sources, netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)}))
 	}
+	return nil
+}
+
+// otherFiles are those that a process has beside its sockets.
+const otherFiles = 64
+
+// checkFiles checks that neither this process nor the server lacks descriptors for n sockets.
+func (f *fleet) checkFiles(n int) error {
+	limit, err := fileLimit()
+	if err != nil {
+		return err
+	}
+	if n+otherFiles > limit {
+		return fmt.Errorf("%w: %d sockets need %d, the limit of this process is %d (ulimit -n); "+
+			"the server needs as many; ask for at most %d connections", ErrFiles, n, n+otherFiles, limit, limit-otherFiles)
+	}
+	need := report.Files{Needed: n + otherFiles, Client: limit, ServerNeeded: (n+len(f.gates)-1)/len(f.gates) + otherFiles}
+	for _, t := range f.gates {
+		limit := processFileLimit(t.PID)
+		if limit > 0 && need.ServerNeeded > limit {
+			return fmt.Errorf("%w: its share of %d sockets takes %d, the limit of the server (process %d) is %d: start it with a higher one "+
+				"(ulimit -n, LimitNOFILE), or ask for at most %d connections", ErrFiles, n, need.ServerNeeded, t.PID, limit, max(limit-otherFiles, 0)*len(f.gates))
+		}
+		if need.Server == 0 || limit > 0 && limit < need.Server {
+			need.Server = limit
+		}
+	}
+	f.load.sampler.need(need)
 	return nil
 }
 
@@ -221,6 +258,7 @@ func (f *fleet) joinedOne(took int64) {
 	f.total++
 	f.joins.Record(took)
 	f.mu.Unlock()
+	f.standing.Add(1)
 	f.wake()
 }
 

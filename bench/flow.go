@@ -117,7 +117,9 @@ func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 			cancel()
 			return errors.Join(err, unlessCancelled(<-done))
 		}
-		edges[i] = f.moment(ctx, p)
+		if edges[i] = f.moment(ctx, p); i == 0 {
+			f.load.sampler.mark("measuring")
+		}
 	}
 	if err := <-done; err != nil {
 		return err

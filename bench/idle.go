@@ -39,6 +39,7 @@ func (o Idle) Run(ctx context.Context) (r *report.Report, err error) {
 		o.Settle = DefaultSettle
 	}
 	r = l.report("idle")
+	defer l.watch(ctx, r)()
 	total := o.Steps[len(o.Steps)-1]
 	r.Connections, r.Channels, r.QoS, r.Publishers = total, 1, int(o.QoS), 1
 	f := newFleet(&l, o.QoS)

@@ -49,6 +49,9 @@ func (f *fleet) newLoop(s sink) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{fleet: f, poller: p, dialect: dialects[f.target.Protocol], sink: s, done: make(chan struct{}), buf: make([]byte, readBuffer)}
+	f.mu.Lock()
+	f.all = append(f.all, l)
+	f.mu.Unlock()
 	go l.run()
 	return l, nil
 }
@@ -68,8 +71,7 @@ func (l *loop) close() error {
 	defer l.mu.Unlock()
 	for _, c := range l.conns[:l.next] {
 		if c.phase != ended {
-			c.phase = ended
-			abort(c.fd)
+			c.finish()
 		}
 	}
 	return err
@@ -132,15 +134,24 @@ func (l *loop) fill() {
 // end closes a connection that failed or that the server ended. The caller must hold mu.
 func (l *loop) end(c *conn, why error) {
 	was := c.phase
-	c.phase, c.why = ended, why
-	c.rest, c.part, c.out = nil, nil, nil
-	abort(c.fd)
+	c.why = why
+	c.finish()
 	if was < joined {
 		l.opening--
 		l.fleet.fail(why)
 		return
 	}
 	l.fleet.disconnected(why)
+}
+
+// finish closes a connection. The loop's mu must be held.
+func (c *conn) finish() {
+	if c.phase == joined {
+		c.loop.fleet.standing.Add(-1)
+	}
+	c.phase = ended
+	c.rest, c.part, c.out = nil, nil, nil
+	abort(c.fd)
 }
 
 // keep makes p the rest of c: what could not be handled yet. Sockets hand the buffer for it on to each other. The caller

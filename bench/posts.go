@@ -31,12 +31,13 @@ type posts struct {
 	run   *postRun
 
 	// Guarded by the loop's mu.
-	hist  report.Histogram
-	sent  uint64
-	out   []byte
-	text  []byte
-	body  []byte
-	total postCounts
+	hist   report.Histogram
+	latest lately // of all times
+	sent   uint64
+	out    []byte
+	text   []byte
+	body   []byte
+	total  postCounts
 }
 
 // postRun is shared by all loops.
@@ -54,7 +55,15 @@ type postCounts struct {
 	class      class  // of the last answer
 }
 
-var _ sink = (*posts)(nil)
+var (
+	_ sink    = (*posts)(nil)
+	_ tallied = (*posts)(nil)
+)
+
+func (s *posts) tally(t *tally, latest *lately) {
+	t.published += s.total.acked
+	latest.take(&s.latest)
+}
 
 func (s *posts) message(*conn, *push, int64) {}
 
@@ -75,6 +84,7 @@ func (s *posts) answer(c *conn, a *answer, now int64) {
 		}
 		p.lastID, p.lastSeq = a.id, a.seq
 	}
+	s.latest.record(now - int64(a.id))
 	if sent := int64(a.id); sent >= s.run.from.Load() && sent < s.run.to.Load() {
 		s.hist.Record(now - sent)
 	}

@@ -18,6 +18,8 @@ const (
 	metricHeap = "go_memstats_heap_inuse_bytes"
 	metricCPU  = "process_cpu_seconds_total"
 	metricRSS  = "process_resident_memory_bytes"
+
+	metricFiles = "process_open_fds"
 )
 
 // usage is what a server has used so far. What could not be learnt is NaN, or negative for cpu.
@@ -48,23 +50,33 @@ func (u *usage) add(o usage) {
 
 func (t *Target) sampleOne(ctx context.Context) usage {
 	u := usage{at: time.Now(), cpu: -1, rss: report.Unknown, heap: report.Unknown}
-	m, err := t.metricsOne(ctx)
-	if err == nil {
-		u.heap = value(m, metricHeap)
-		u.rss = value(m, metricRSS)
-		if s := value(m, metricCPU); s.Known() {
-			u.cpu = time.Duration(float64(s) * float64(time.Second))
-		}
+	if m, err := t.metricsOne(ctx); err == nil {
+		u = metricsUsage(m)
 	}
-	if t.PID != 0 {
-		if rss, err := residentSize(t.PID); err == nil {
-			u.rss = report.Figure(rss)
-		}
+	t.look(&u)
+	return u
+}
+
+// metricsUsage is what a server's metrics tell, as of now.
+func metricsUsage(m map[string]float64) usage {
+	u := usage{at: time.Now(), cpu: -1, rss: value(m, metricRSS), heap: value(m, metricHeap)}
+	if s := value(m, metricCPU); s.Known() {
+		u.cpu = time.Duration(float64(s) * float64(time.Second))
+	}
+	return u
+}
+
+// look takes from /proc what it can tell: it is cheap, and as of now.
+func (t *Target) look(u *usage) {
+	if t.PID == 0 {
+		return
+	}
+	if rss, err := residentSize(t.PID); err == nil {
+		u.rss = report.Figure(rss)
 	}
 	if cpu := t.cpu(); cpu >= 0 {
 		u.cpu, u.at = cpu, time.Now()
 	}
-	return u
 }
 
 // cpu is the quick part of sample, for the edges of a measured window. It is negative where only /metrics knows.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 // ticksPerSecond is USER_HZ, in which /proc counts processor time; it is 100 on every architecture that Go runs on.
@@ -107,4 +110,77 @@ func processorTime(pid int) (time.Duration, error) {
 		return 0, err
 	}
 	return parseStat(text)
+}
+
+// processFileLimit is how many descriptors a process may have, 0 if that is not to be seen.
+func processFileLimit(pid int) int {
+	if pid == 0 {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return 0
+	}
+	return parseFileLimit(text)
+}
+
+// parseFileLimit reads the soft limit of "Max open files" from the text of /proc/PID/limits.
+func parseFileLimit(text []byte) int {
+	_, rest, _ := bytes.Cut(text, []byte("Max open files"))
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	n, err := strconv.Atoi(string(fields[0]))
+	if err != nil {
+		return 0 // unlimited
+	}
+	return n
+}
+
+// openFiles is how many descriptors a process has. Since Linux 6.2 the directory's size tells it; to count them one by one takes too long.
+func openFiles(pid int) (int64, bool) {
+	if pid == 0 {
+		return 0, false
+	}
+	info, err := os.Stat(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil || info.Size() == 0 {
+		return 0, false
+	}
+	return info.Size(), true
+}
+
+// kernelTCP is what the kernel holds for all TCP sockets of the machine, buffers of either end in bytes, and how many sockets there are.
+func kernelTCP() (memory, sockets report.Figure) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return report.Unknown, report.Unknown
+	}
+	return parseSockstat(text)
+}
+
+// parseSockstat reads the line "TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 2"; mem is in pages.
+func parseSockstat(text []byte) (memory, sockets report.Figure) {
+	memory, sockets = report.Unknown, report.Unknown
+	_, rest, _ := bytes.Cut(text, []byte("TCP: "))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	fields := strings.Fields(string(line))
+	for i := 0; i+1 < len(fields); i += 2 {
+		n, err := strconv.ParseUint(fields[i+1], 10, 40)
+		if err != nil {
+			continue
+		}
+		switch fields[i] {
+		case "inuse":
+			sockets = report.Figure(n)
+		case "mem":
+			memory = report.Figure(n) * report.Figure(os.Getpagesize())
+		}
+	}
+	return memory, sockets
+}
+
+func tcpMemory() report.Figure {
+	memory, _ := kernelTCP()
+	return memory
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jetwire/jetwire/bench/report"
 )
 
 func TestParseStat(t *testing.T) {
@@ -111,5 +113,51 @@ func TestSampleOfASilentServerIsUnknown(t *testing.T) {
 	target.MetricsURL += "/no/such/page"
 	if u := target.sample(context.Background()); u.rss.Known() || u.heap.Known() || u.cpu >= 0 {
 		t.Errorf("got %+v", u)
+	}
+}
+
+func TestParseSockstat(t *testing.T) {
+	page := report.Figure(os.Getpagesize())
+	for text, want := range map[string][2]report.Figure{
+		"sockets: used 225\nTCP: inuse 211 orphan 0 tw 126 alloc 211 mem 174\nUDP: inuse 9 mem 3\n": {174 * page, 211},
+		"TCP: inuse 5":         {report.Unknown, 5},
+		"TCP: mem x inuse":     {report.Unknown, report.Unknown},
+		"UDP: inuse 9 mem 3\n": {report.Unknown, report.Unknown},
+		"":                     {report.Unknown, report.Unknown},
+	} {
+		memory, sockets := parseSockstat([]byte(text))
+		if memory.Text(0) != want[0].Text(0) || sockets.Text(0) != want[1].Text(0) {
+			t.Errorf("%q: %v, %v", text, memory, sockets)
+		}
+	}
+}
+
+func TestParseFileLimit(t *testing.T) {
+	for text, want := range map[string]int{
+		"Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 524288               files     \n": 1024,
+		"Max open files unlimited unlimited files": 0, "Max open files": 0, "": 0,
+	} {
+		if got := parseFileLimit([]byte(text)); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+	if limit, err := fileLimit(); err == nil && processFileLimit(os.Getpid()) != limit {
+		t.Errorf("this process may have %d descriptors, /proc says %d", limit, processFileLimit(os.Getpid()))
+	}
+}
+
+func TestSecretsAreLeftOut(t *testing.T) {
+	args := []string{
+		"/usr/bin/jetwire", "serve", "--listen", "127.0.0.1:0", "--api-key=abc1", "--auth-secret", "abc2", "--data", "/var/x",
+		"--nats", "nats://me:abc3@host:4222", "NATS_PASSWORD=abc4", "--token", "--verbose", "--url", "ws://h/ws?token=abc5&x=abc6",
+	}
+	got := strings.Join(redact(args), " ")
+	if strings.Contains(got, "abc") {
+		t.Error(got)
+	}
+	for _, want := range []string{"--listen 127.0.0.1:0", "--data /var/x", "@host:4222", "--api-key=…", "--verbose", "ws://h/ws?token=…"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
 	}
 }

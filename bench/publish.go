@@ -46,6 +46,8 @@ func (o Publish) Run(ctx context.Context) (r *report.Report, err error) {
 		o.Rounds = DefaultRounds
 	}
 	r = l.report("publish")
+	defer l.watch(ctx, r)()
+	r.Loop = report.ClosedLoop
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Conns, o.Conns, o.Conns, int(o.QoS)
 	var all []*turns
 	defer func() {
@@ -81,7 +83,6 @@ func (o Publish) Run(ctx context.Context) (r *report.Report, err error) {
 		r.Classes = append(r.Classes, t.class())
 		t.judge(r)
 	}
-	r.Judge()
 	return r, nil
 }
 

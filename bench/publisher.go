@@ -230,7 +230,18 @@ func (p *publisher) unanswered() uint64 {
 // acks is the publisher as the sink of its loop.
 type acks publisher
 
-var _ sink = (*acks)(nil)
+var (
+	_ sink    = (*acks)(nil)
+	_ tallied = (*acks)(nil)
+)
+
+func (a *acks) tally(t *tally, _ *lately) {
+	if a.qos == wire.AtMostOnce {
+		t.published += a.sent.Load()
+		return
+	}
+	t.published += a.acked.Load()
+}
 
 func (a *acks) message(*conn, *push, int64) {}
 

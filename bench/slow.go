@@ -57,6 +57,8 @@ func (o SlowReaders) Run(ctx context.Context) (r *report.Report, err error) {
 	l := o.withDefaults()
 	o.Load = l
 	r = l.report("slow-readers")
+	defer l.watch(ctx, r)()
+	r.Loop = report.OpenLoop // of the live sockets
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Readers+o.Live, 1, 1, int(o.QoS)
 	r.Stalled = &report.Stalled{Readers: o.Readers, Live: o.Live, Messages: o.Messages}
 	f := newFleet(&l, o.QoS)
@@ -73,7 +75,6 @@ func (o SlowReaders) Run(ctx context.Context) (r *report.Report, err error) {
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	r.Judge()
 	return r, nil
 }
 

@@ -58,6 +58,8 @@ func (o ResumeStorm) Run(ctx context.Context) (r *report.Report, err error) {
 	l.Ahead = max(l.Ahead, stormAhead)
 	o.Load = l
 	r = l.report("resume-storm")
+	defer l.watch(ctx, r)()
+	r.Loop = report.OpenLoop // of the live sockets
 	r.Connections, r.Channels, r.Publishers, r.QoS = o.Users, o.Users, 1, int(wire.AtLeastOnce)
 	r.Storm = &report.Storm{Users: o.Users, Messages: o.Messages, Killed: o.Kill != nil, Restart: report.Unknown, Requests: report.Unknown}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 2)) // see SlowReaders
@@ -68,7 +70,7 @@ func (o ResumeStorm) Run(ctx context.Context) (r *report.Report, err error) {
 	if o.Kill != nil {
 		o.Progress("killing the server")
 		began := time.Now()
-		if err := o.Kill(ctx); err != nil {
+		if err := l.sampler.without(func() error { return o.Kill(ctx) }); err != nil {
 			return nil, err
 		}
 		r.Storm.Restart = report.Figure(time.Since(began).Seconds())
@@ -76,7 +78,6 @@ func (o ResumeStorm) Run(ctx context.Context) (r *report.Report, err error) {
 	if err := s.storm(ctx); err != nil {
 		return nil, err
 	}
-	r.Judge()
 	return r, nil
 }
 

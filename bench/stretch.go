@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jetwire/jetwire/bench/report"
@@ -125,22 +122,6 @@ func (t *Target) watchGrowth(ctx context.Context, from usage, tcp report.Figure,
 		case <-ctx.Done():
 		}
 	}
-}
-
-// tcpMemory is what the kernel holds for all TCP sockets of the machine, in bytes: buffers of either end.
-func tcpMemory() report.Figure {
-	text, err := os.ReadFile("/proc/net/sockstat")
-	if err != nil {
-		return report.Unknown
-	}
-	_, rest, _ := strings.Cut(string(text), "\nTCP:")
-	line, _, _ := strings.Cut(rest, "\n")
-	_, mem, ok := strings.Cut(line, " mem ")
-	pages, err := strconv.Atoi(mem)
-	if !ok || err != nil {
-		return report.Unknown
-	}
-	return report.Figure(pages * os.Getpagesize())
 }
 
 // more is the greater of two figures, of which either may be unknown.

@@ -57,14 +57,14 @@ func (r *Report) Judge() {
 	if r.Target.Known() && r.Delivered < shortfall*r.Target {
 		r.limit(LimitRate, "only %.0f of %.0f deliveries a second took place", r.Delivered, r.Target)
 	}
-	r.judgeFiles("client", r.Files.Client, "raise its limit (ulimit -n), or use several load processes")
-	r.judgeFiles("server", r.Files.Server, "raise its limit (ulimit -n, LimitNOFILE)")
+	r.judgeFiles("client", r.Files.Needed, r.Files.Client, "raise its limit (ulimit -n), or use several load processes")
+	r.judgeFiles("server", r.Files.ServerNeeded, r.Files.Server, "raise its limit (ulimit -n, LimitNOFILE)")
 }
 
-func (r *Report) judgeFiles(whose string, most int, advice string) {
-	if most > 0 && float64(r.Files.Needed) > filesLimit*float64(most) {
+func (r *Report) judgeFiles(whose string, needed, most int, advice string) {
+	if most > 0 && float64(needed) > filesLimit*float64(most) {
 		r.limit(LimitFiles, "descriptors cap the run: it needed %s of the %s that the %s may have: for more connections, %s",
-			count(r.Files.Needed), count(most), whose, advice)
+			count(needed), count(most), whose, advice)
 	}
 }
 

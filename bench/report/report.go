@@ -184,9 +184,10 @@ type Server struct {
 
 // Files are the descriptors that the run needed of either process, and what each may have; 0: unknown.
 type Files struct {
-	Needed int `json:"needed,omitempty"`
-	Client int `json:"client_limit,omitempty"`
-	Server int `json:"server_limit,omitempty"`
+	Needed       int `json:"client_needs,omitempty"`
+	Client       int `json:"client_limit,omitempty"`
+	ServerNeeded int `json:"server_needs,omitempty"`
+	Server       int `json:"server_limit,omitempty"` // of several gateways, the least
 }
 
 // New makes a report in which nothing has been measured yet. payload is the bytes of a message.

@@ -1,5 +1,10 @@
 package report
 
+import (
+	"fmt"
+	"strings"
+)
+
 // MaxPoints bounds a Series. When it is full, every two points become one.
 const MaxPoints = 600
 
@@ -106,4 +111,27 @@ func (s *Series) Mark(at Figure, text string) {
 	if len(s.Marks) < maxMarks {
 		s.Marks = append(s.Marks, Mark{at, text})
 	}
+}
+
+// Text is one line for people.
+func (p Point) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s s: %s connections", p.At.Text(0), count(p.Connections))
+	if p.Delivered > 0 {
+		fmt.Fprintf(&b, ", %s deliveries/s", p.Delivered.Text(0))
+	}
+	if p.Published > 0 {
+		fmt.Fprintf(&b, ", %s publishes/s", p.Published.Text(0))
+	}
+	if p.P50.Known() {
+		fmt.Fprintf(&b, ", p50 %s p99 %s ms", (p.P50 / 1e3).Text(2), (p.P99 / 1e3).Text(2))
+	}
+	if p.ServerCores.Known() {
+		fmt.Fprintf(&b, "; server %s cores", p.ServerCores.Text(2))
+	}
+	if p.RSS.Known() {
+		fmt.Fprintf(&b, " %s MiB", (p.RSS / (1 << 20)).Text(0))
+	}
+	fmt.Fprintf(&b, "; client %s cores, busiest loop %s %%", p.ClientCores.Text(2), (100 * p.ClientBusy).Text(0))
+	return b.String()
 }
