@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,7 +33,7 @@ func commonFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "one-by-one", Usage: "await connect's reply before subscribing, instead of sending both at once", Category: "load"},
 
 		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: "report"},
-		&cli.BoolFlag{Name: "quiet", Usage: "no progress", Category: "report"},
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress, neither of what begins nor of every second", Category: "report"},
 	}
 }
 
@@ -77,11 +76,9 @@ func (p *program) loadOf(c *cli.Context, t *bench.Target) (bench.Load, error) {
 		l.Warmup = -1 // bench takes 0 for its default
 	}
 	if !c.Bool("quiet") {
-		l.Progress = p.progress
+		l.Progress, l.Second = p.progress, p.console.point
 	}
 	return l, nil
 }
 
-func (p *program) progress(line string) {
-	_, _ = fmt.Fprintf(p.log, "%s %s\n", time.Now().Format(time.TimeOnly), line)
-}
+func (p *program) progress(line string) { p.console.say(line) }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -29,7 +28,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A report into a pipe that was closed is an error like others: what was started must still be ended.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	p := &program{out: os.Stdout, log: os.Stderr}
+	p := &program{out: os.Stdout, log: os.Stderr, width: terminalWidth(os.Stderr.Fd())}
 	err := p.app().RunContext(ctx, os.Args)
 	stop()
 	if err != nil {
@@ -45,22 +44,17 @@ func main() {
 type program struct {
 	out io.Writer // the report
 	log io.Writer // progress, and what servers print
-}
 
-// shared is a Writer that may be written to by several at a time.
-type shared struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.to.Write(p)
+	width   func() int // of the terminal that log is; nil, or 0: it is none
+	console *console   // what log becomes
 }
 
 func (p *program) app() *cli.App {
-	p.log = &shared{to: p.log}
+	if p.width == nil {
+		p.width = func() int { return 0 }
+	}
+	p.console = &console{to: p.log, width: p.width}
+	p.log = p.console
 	return &cli.App{
 		Name:  "jetbench",
 		Usage: "measure a Jetwire server",

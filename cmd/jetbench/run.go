@@ -47,6 +47,7 @@ func (p *program) measureServer(c *cli.Context, run onServer) (err error) {
 		return err
 	}
 	r, err := run(ctx, s, l, q)
+	p.console.setStatus("")
 	if err != nil {
 		return err
 	}
