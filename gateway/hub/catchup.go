@@ -134,7 +134,7 @@ func (h *Hub) turn(c *Cursor) {
 		switch {
 		case c.place != was: // Reset or an ack moved it meanwhile
 			h.run.push(c)
-		case epoch != was.epoch || page.err != nil: // the page may be of another epoch, and Reset has not come yet
+		case epoch != was.epoch.Value() || page.err != nil: // the page may be of another epoch, and Reset has not come yet
 			c.renewLocked(epoch)
 			h.run.push(c)
 		default:
@@ -192,7 +192,7 @@ func (h *Hub) tellLostLocked(c *Cursor, page *sharedPage, before uint64, f *flus
 }
 
 func (h *Hub) tellGapLocked(c *Cursor, g Gap, f *flushing) bool {
-	g.Channel, g.Epoch = c.topic.name, c.epoch
+	g.Channel, g.Epoch = c.topic.name, c.epoch.Value()
 	if !f.offer(c, h.opt.Gap(g)) {
 		return false
 	}
@@ -203,7 +203,7 @@ func (h *Hub) tellGapLocked(c *Cursor, g Gap, f *flushing) bool {
 // joinLocked puts c, which took the whole page, on the live path if it stands at the head, or queues it again.
 func (h *Hub) joinLocked(c *Cursor, page *sharedPage) {
 	t := c.topic
-	passed := t.last > c.seen && t.epoch == c.epoch // before Reset nothing of a new epoch has passed
+	passed := t.last > c.seen && t.epoch == c.epoch.Value() // before Reset nothing of a new epoch has passed
 	if page.More || passed {
 		c.state = queued
 		h.run.push(c)

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"strings"
+	"unique"
 
 	"github.com/jetwire/jetwire/streams"
 )
@@ -25,10 +26,10 @@ type Cursor struct {
 
 // place is where a cursor stands.
 type place struct {
-	epoch    string
-	pos      uint64 // the client's: what the sink took last, be it a message or a gap, or where the cursor began
-	seen     uint64 // at least pos: nothing that the sink has not taken lies up to here
-	newEpoch bool   // the client's is of another epoch: a gap is owed
+	epoch    unique.Handle[string] // one pointer, where the string itself takes two words in each cursor
+	pos      uint64                // the client's: what the sink took last, be it a message or a gap, or where the cursor began
+	seen     uint64                // at least pos: nothing that the sink has not taken lies up to here
+	newEpoch bool                  // the client's is of another epoch: a gap is owed
 }
 
 type state uint8
@@ -75,7 +76,7 @@ func (h *Hub) Subscribe(r Request, attached func(epoch string, head uint64)) *Cu
 	}
 	t.cursors = append(t.cursors, c)
 	attached(epoch, head)
-	c.epoch, c.pos = epoch, head
+	c.epoch, c.pos = unique.Make(epoch), head
 	if r.Resume && !r.Lossy {
 		c.pos, c.state = r.Since, queued
 		if r.Epoch != "" && r.Epoch != epoch {
@@ -150,10 +151,10 @@ func (c *Cursor) Drained() {
 
 // renewLocked moves c to the front of the present epoch.
 func (c *Cursor) renewLocked(epoch string) {
-	if epoch != c.epoch {
-		c.leaveEpochLocked(c.epoch, c.acked)
+	if was := c.epoch.Value(); epoch != was {
+		c.leaveEpochLocked(was, c.acked)
 	}
-	c.epoch, c.pos, c.seen, c.newEpoch = epoch, 0, 0, !c.lossy
+	c.epoch, c.pos, c.seen, c.newEpoch = unique.Make(epoch), 0, 0, !c.lossy
 	c.acked = 0
 	if w := c.window; w != nil {
 		w.sent, w.top = nil, 0
@@ -180,7 +181,7 @@ func (h *Hub) resetLocked(t *topic) {
 	changed := epoch != t.epoch
 	t.last, t.epoch = head, epoch
 	for _, c := range t.cursors {
-		if changed && c.epoch == epoch {
+		if changed && c.epoch.Value() == epoch {
 			continue // it came, or was moved, between the change and this call
 		}
 		c.renewLocked(epoch)

@@ -294,7 +294,7 @@ func (w *world) restore(old, s *modelSink, channel string, takeover bool) {
 func (c *Cursor) present() (epoch string, owed bool) {
 	c.topic.shard.mu.Lock()
 	defer c.topic.shard.mu.Unlock()
-	return c.epoch, c.newEpoch
+	return c.epoch.Value(), c.newEpoch
 }
 
 // ackAll has every client acknowledge all that it was sent.
@@ -386,8 +386,8 @@ func (w *world) checkOne(s *modelSink, o *oracle, final bool) error {
 	switch {
 	case st != live:
 		return fmt.Errorf("%v is at rest in state %d", o, st)
-	case !o.lossy && (at.pos != o.pos || at.epoch != o.epoch):
-		return fmt.Errorf("%v: the cursor says %s/%d", o, at.epoch, at.pos)
+	case !o.lossy && (at.pos != o.pos || at.epoch.Value() != o.epoch):
+		return fmt.Errorf("%v: the cursor says %s/%d", o, at.epoch.Value(), at.pos)
 	case s.dirty:
 		return fmt.Errorf("a sink was not flushed")
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/jetwire/jetwire/streams"
 )
@@ -12,7 +13,7 @@ import (
 type sharedPage struct {
 	topic *topic
 	after uint64
-	epoch string // of the topic when the reading began
+	epoch unique.Handle[string] // of the topic when the reading began
 	begun time.Time
 	done  chan struct{} // closed when the fields below are set
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unique"
 
 	"github.com/jetwire/jetwire/streams"
 )
@@ -67,7 +68,7 @@ func TestSharedPagesAreForgotten(t *testing.T) {
 		}
 		l.tail(100, func() bool { return false })
 		tp := &topic{name: "a.x", log: l, hub: h}
-		at := func(seen uint64) place { return place{epoch: l.Epoch(), pos: seen, seen: seen} }
+		at := func(seen uint64) place { return place{epoch: unique.Make(l.Epoch()), pos: seen, seen: seen} }
 		first, _ := h.page(tp, at(0), true)
 		if again, skip := h.page(tp, at(50), true); again != first || skip != 50 {
 			t.Error("a page that covers the place is read again")

@@ -71,7 +71,7 @@ func (c *Cursor) Ack(epoch string, seq uint64) error {
 		top = max(top, c.window.top)
 	}
 	switch {
-	case epoch != "" && epoch != c.epoch:
+	case epoch != "" && epoch != c.epoch.Value():
 		return ErrWrongEpoch
 	case seq < c.acked:
 		return ErrAckBehind
@@ -115,7 +115,7 @@ func (c *Cursor) Acked() (epoch string, seq uint64) {
 	if w := c.window; w != nil && w.before.epoch != "" {
 		return w.before.epoch, w.before.seq
 	}
-	return c.epoch, c.acked
+	return c.epoch.Value(), c.acked
 }
 
 // leaveEpochLocked keeps what was acknowledged in an epoch that has ended.
