@@ -53,7 +53,8 @@ func spread(list []Figure) Spread {
 
 // mainFigures tell which run is in the middle: by the first of these that every run knows.
 var mainFigures = []string{
-	"server_cpu_us_per_delivery", "server_cpu_us_per_publish", "resume_storm.server_cpu_us_per_message", "server_cpu_us_per_connect",
+	"server_cpu_us_per_delivery", "server_cpu_us_per_publish", "resume_storm.server_cpu_us_per_message", "ping.server_cpu_us_per_ping",
+	"server_cpu_us_per_connect",
 	"delivered_per_second", "published_per_second", "latency_us.p50",
 }
 

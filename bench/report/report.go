@@ -88,11 +88,21 @@ type Report struct {
 	Cursors *Cursors `json:"durable,omitempty" measure:""`
 	Storm   *Storm   `json:"resume_storm,omitempty" measure:""`
 
+	Ping *Ping `json:"ping,omitempty" measure:""`
+
 	Server  Server   `json:"server"`
 	Machine Machine  `json:"machine"`
 	Files   Files    `json:"files"`
 	Series  *Series  `json:"series,omitempty"`
 	Repeats *Repeats `json:"repeats,omitempty"` // of several runs; this report is the one in the middle
+}
+
+// Ping is what ping measures.
+type Ping struct {
+	Interval Figure `json:"interval_seconds"` // between two pings of a socket, as the server was told
+	Rate     Figure `json:"pings_per_second" measure:"pings;/s;"`
+	CPU      Figure `json:"server_cpu_us_per_ping" measure:"server CPU per ping and pong;us;less"` // timers included
+	Rest     Figure `json:"server_cores_at_rest" measure:"server CPU without connections;cores;"`  // not counted in CPU
 }
 
 // Option is a flag of the scenario, with the value that it had.

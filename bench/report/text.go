@@ -19,6 +19,8 @@ func (r *Report) WriteText(w io.Writer) error {
 	switch r.Scenario {
 	case "idle":
 		t.idle(r)
+	case "ping":
+		t.ping(r)
 	case "publish":
 		t.publish(r)
 	case "slow-readers":
@@ -43,7 +45,7 @@ func (t *textReport) line(name, format string, args ...any) {
 
 func (t *textReport) head(r *Report) {
 	fmt.Fprintf(&t.b, "%s: %s sockets, %s channels, QoS %d", r.Scenario, count(r.Connections), count(r.Channels), r.QoS)
-	if r.Scenario != "idle" && r.Cursors == nil {
+	if r.Scenario != "idle" && r.Cursors == nil && r.Ping == nil {
 		fmt.Fprintf(&t.b, ", %s bytes", r.Sizes)
 		if r.Sizes != strconv.Itoa(r.Payload) {
 			fmt.Fprintf(&t.b, " (%d on average)", r.Payload)
@@ -76,6 +78,12 @@ func (t *textReport) idle(r *Report) {
 	t.line("memory", "%s B RSS, %s B heap per connection (slope from the first step to the last)",
 		r.ServerRSS.Text(0), r.ServerHeap.Text(0))
 	t.line("connect", "%s µs of server CPU to connect, sign in and subscribe; %s", r.CPUConnect.Text(1), r.Latency.Text())
+}
+
+func (t *textReport) ping(r *Report) {
+	x := r.Ping
+	t.line("pings", "%s/s, one of each socket in %s s or less often, as the server does it", x.Rate.Text(0), x.Interval.Text(3))
+	t.line("server CPU", "%s µs per ping and pong, timers included; %s cores, of which %s without connections", x.CPU.Text(2), r.ServerCores.Text(3), x.Rest.Text(3))
 }
 
 func (t *textReport) deliveries(r *Report) {
