@@ -20,8 +20,11 @@ type scenario func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Repor
 // onServer is a scenario that needs more of the server than its address.
 type onServer func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*report.Report, error)
 
-// measure gets a server, runs the scenario against it, ends the server, and reports.
+// measure gets a server, runs the scenario against it, ends the server, and reports. With --peers it does so for each of them.
 func (p *program) measure(c *cli.Context, run scenario) (err error) {
+	if c.String(peersFlag) != "" {
+		return p.measurePeers(c, run)
+	}
 	return p.measureServer(c, func(ctx context.Context, s *server, l bench.Load, q wire.QoS) (*report.Report, error) {
 		return run(s.watch(ctx), l, q)
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +24,7 @@ func paceFlags(rate float64) []cli.Flag {
 }
 
 func (p *program) fanout() *cli.Command {
-	flags := append(paceFlags(bench.DefaultFanoutRate),
+	flags := append(slices.Concat(paceFlags(bench.DefaultFanoutRate), peerFlags()),
 		&cli.IntFlag{Name: "conns", Usage: "sockets on the channel", Value: bench.DefaultFanoutConns})
 	return p.command("fanout", "many sockets on one channel", flags, func(c *cli.Context) error {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
@@ -35,7 +36,7 @@ func (p *program) fanout() *cli.Command {
 }
 
 func (p *program) rooms() *cli.Command {
-	flags := append(paceFlags(bench.DefaultRoomsRate),
+	flags := append(slices.Concat(paceFlags(bench.DefaultRoomsRate), peerFlags()),
 		&cli.IntFlag{Name: "rooms", Usage: "channels", Value: bench.DefaultRooms},
 		&cli.IntFlag{Name: "members", Usage: "sockets on each", Value: bench.DefaultRoomMembers},
 		&cli.IntFlag{Name: "publishers", Usage: "sockets that publish", Value: bench.DefaultRoomPublishers})
@@ -50,13 +51,13 @@ func (p *program) rooms() *cli.Command {
 }
 
 func (p *program) idle() *cli.Command {
-	flags := []cli.Flag{
+	flags := append(peerFlags(),
 		&cli.StringFlag{Name: "steps", Usage: "ascending `NUMBERS` of connections; the slopes go from the first to the last", Value: steps(bench.DefaultIdleSteps)},
 		&cli.IntFlag{Name: "conns", Usage: "the last step, others beyond it left out (default: as --steps says)"},
 		&cli.BoolFlag{Name: "own", Usage: "each socket also listens to a channel of its own"},
 		&cli.DurationFlag{Name: "settle", Usage: "`TIME` for memory to settle on each step, at most", Value: bench.DefaultSettle},
 		rampFlag("over which each step's connections are spread (default: as fast as they go)"),
-	}
+	)
 	return p.command("idle", "sockets that wait: memory for each, and what connecting costs", flags, func(c *cli.Context) error {
 		list, err := parseSteps(c.String("steps"), c.Int("conns"))
 		if err != nil {
