@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 // The headers and the limits of atomic batches.
@@ -89,19 +91,19 @@ func (p *publisher) sendGroup(run []outgoing, msg *nats.Msg) {
 }
 
 // onGroup takes JetStream's answer to the group that w, which has been taken, ends.
-func (p *publisher) onGroup(w pending, m *nats.Msg) {
+func (p *publisher) onGroup(w pending, m *tap.Message) {
 	g := w.group
 	n := len(g.all)
 	w.group = nil
-	if len(m.Data) == 0 {
+	if len(m.Body) == 0 {
 		p.eachOf(g, w, func(w pending, _ int) { p.acknowledge(w, m) })
 		return
 	}
 	var batch struct {
 		Count int `json:"count"`
 	}
-	a, err := parsePubAck(m.Data)
-	if err == nil && (json.Unmarshal(m.Data, &batch) != nil || batch.Count != n || a.seq < uint64(n)) {
+	a, err := parsePubAck(m.Body)
+	if err == nil && (json.Unmarshal(m.Body, &batch) != nil || batch.Count != n || a.seq < uint64(n)) {
 		err = fmt.Errorf("%w: an answer for %d messages to a batch of %d", ErrTimeout, batch.Count, n)
 	}
 	switch {
@@ -117,7 +119,7 @@ func (p *publisher) onGroup(w pending, m *nats.Msg) {
 // eachOf calls f for each message of the group that still waits; last is the one that has been taken already.
 func (p *publisher) eachOf(g *group, last pending, f func(w pending, i int)) {
 	for i := range g.all[:len(g.all)-1] {
-		if w, ok := p.waiting.take(g.all[i].reply); ok { // nobody was told that subject
+		if w, ok := p.waiting.take([]byte(g.all[i].reply)); ok { // nobody was told that subject
 			f(w, i)
 		}
 	}

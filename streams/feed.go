@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sort"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,37 +19,45 @@ const (
 	feedRunSynced = 4096
 )
 
-// feed is one ordered push consumer of a stream: the tail for as long as nothing goes wrong. All of it belongs to whoever holds tail.mu, but heard.
+// feed is one ordered push consumer of a stream: the tail for as long as nothing goes wrong. Unless it is said otherwise, all of it belongs to
+// whoever holds tail.mu.
 type feed struct {
 	s        *Stream
 	g        *generation
-	sub      *nats.Subscription
-	inbox    string
+	inbox    *inbox
+	subject  []byte // of the inbox; fixed
 	cseq     uint64 // consumer sequence of the last message
 	sseq     uint64 // stream sequence of the last message, or where it began
 	batch    []*Message
-	run      int          // messages in a batch, at most
-	refillAt uint64       // this sequence ends the gap that made this feed necessary; 0: none
-	heard    atomic.Int64 // Unix ns
+	run      int           // messages in a batch, at most
+	refillAt uint64        // this sequence ends the gap that made this feed necessary; 0: none
+	ended    chan struct{} // closed when it is dropped
+
+	mail mailbox
 }
 
 // startFeed makes the consumer that continues after the generation's head.
 func (s *Stream) startFeed(ctx context.Context, g *generation, refillAt uint64) error {
 	l := s.log
-	f := &feed{s: s, g: g, inbox: l.feed.nc.NewInbox(), sseq: g.head.Load(), refillAt: refillAt, run: feedRun}
-	f.heard.Store(time.Now().UnixNano())
+	subject := l.feed.nc.NewInbox()
+	f := &feed{s: s, g: g, subject: []byte(subject), sseq: g.head.Load(), refillAt: refillAt, run: feedRun, ended: make(chan struct{})}
+	f.mail.init()
 	if s.policy.Load().synced() {
 		f.run = feedRunSynced
 	}
+	consumer := strings.TrimPrefix(subject, nats.InboxPrefix)
 	s.tail.mu.Lock()
 	f.refilledLocked()
 	s.tail.feed, s.tail.broken = f, nil
-	sub, err := l.feed.subscribe(f.inbox, f.on)
-	f.sub = sub
+	var err error
+	if f.inbox, err = l.feed.listen(subject, consumer, f); err == nil {
+		l.workers.Go(f.work)
+	}
 	s.tail.mu.Unlock()
 	if err == nil {
 		_, err = l.feed.js.CreatePushConsumer(ctx, s.name, jetstream.ConsumerConfig{
-			DeliverSubject:    f.inbox,
+			Name:              consumer,
+			DeliverSubject:    subject,
 			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:       f.sseq + 1,
 			AckPolicy:         jetstream.AckNonePolicy,
@@ -78,8 +85,9 @@ func (s *Stream) dropFeedLocked() {
 	if f := s.tail.feed; f != nil {
 		f.flushLocked()
 		s.tail.feed = nil
-		if f.sub != nil {
-			_ = f.sub.Unsubscribe()
+		close(f.ended)
+		if f.inbox != nil {
+			f.inbox.close()
 		}
 	}
 }
@@ -104,7 +112,7 @@ func (s *Stream) broken() error {
 	}
 	defer s.tail.mu.Unlock()
 	if f := s.tail.feed; f != nil && s.tail.broken == nil {
-		if n, _, _ := f.sub.Pending(); n == 0 && time.Since(time.Unix(0, f.heard.Load())) > silence {
+		if f.mail.quiet(silence) {
 			s.dropFeedLocked()
 			s.tail.broken = errSilent
 		}
@@ -164,57 +172,67 @@ func raise(v *atomic.Uint64, to uint64) uint64 {
 	}
 }
 
-// on takes what the consumer pushes.
-func (f *feed) on(m *nats.Msg) {
+// work hands on what comes, until the feed is dropped or the Log closes.
+func (f *feed) work() {
+	for {
+		select {
+		case <-f.mail.came:
+		case <-f.ended:
+			return
+		case <-f.s.log.ctx.Done():
+			return
+		}
+		f.on(f.mail.open())
+	}
+}
+
+// on takes what the consumer has pushed.
+func (f *feed) on(letters []letter) {
 	s := f.s
 	s.tail.mu.Lock()
 	defer s.tail.mu.Unlock()
-	if s.tail.feed != f {
-		return
+	for i := range letters {
+		if s.tail.feed != f {
+			return
+		}
+		if l := &letters[i]; l.control != nil {
+			f.controlLocked(l.control)
+		} else {
+			f.messageLocked(l)
+		}
 	}
-	f.heard.Store(time.Now().UnixNano())
-	if m.Subject == f.inbox {
-		f.controlLocked(m)
-		return
-	}
-	at, ok := parseAckSubject(m.Reply)
-	if !ok || at.cseq != f.cseq+1 || at.sseq <= f.sseq {
-		s.log.gaps.Add(1)
-		s.breakLocked(fmt.Errorf("consumer sequence %d followed %d", at.cseq, f.cseq))
-		return
-	}
-	if at.sseq != f.sseq+1 { // what lay between was deleted before it could be seen here
-		f.flushLocked()
-		raise(&f.g.hole, at.sseq-1)
-	}
-	f.cseq, f.sseq = at.cseq, at.sseq
-	from, id := identity(m.Header)
-	f.batch = append(f.batch, &Message{Channel: m.Subject, Seq: at.sseq, Time: at.time, ID: id, From: from, Body: m.Data})
-	if len(f.batch) >= f.run || f.lastLocked() {
+	if s.tail.feed == f {
 		f.flushLocked()
 	}
 }
 
-// lastLocked reports whether nothing more waits behind the message in hand, which counts until the callback returns.
-func (f *feed) lastLocked() bool {
-	n, _, _ := f.sub.Pending()
-	return n <= 1
+func (f *feed) messageLocked(l *letter) {
+	s := f.s
+	if l.message == nil || l.cseq != f.cseq+1 || l.message.Seq <= f.sseq {
+		s.log.gaps.Add(1)
+		s.breakLocked(fmt.Errorf("consumer sequence %d followed %d", l.cseq, f.cseq))
+		return
+	}
+	if l.message.Seq != f.sseq+1 { // what lay between was deleted before it could be seen here
+		f.flushLocked()
+		raise(&f.g.hole, l.message.Seq-1)
+	}
+	f.cseq, f.sseq = l.cseq, l.message.Seq
+	f.batch = append(f.batch, l.message)
+	if len(f.batch) >= f.run {
+		f.flushLocked()
+	}
 }
 
 // controlLocked takes heartbeats and flow control.
-func (f *feed) controlLocked(m *nats.Msg) {
-	nc := f.s.log.feed.nc
-	if m.Reply != "" {
-		_ = nc.Publish(m.Reply, nil)
-	} else if v := m.Header["Nats-Consumer-Stalled"]; len(v) > 0 {
-		_ = nc.Publish(v[0], nil)
+func (f *feed) controlLocked(c *control) {
+	if c.reply != "" {
+		_ = f.s.log.feed.nc.Publish(c.reply, nil)
 	}
 	f.flushLocked()
-	if v := m.Header["Nats-Last-Consumer"]; len(v) > 0 {
-		if last, err := strconv.ParseUint(v[0], 10, 64); err == nil && last != f.cseq {
-			f.s.log.gaps.Add(1)
-			f.s.breakLocked(fmt.Errorf("consumer sequence %d is missing", last))
-		}
+	if c.known && c.last != f.cseq {
+		f.s.log.gaps.Add(1)
+		f.s.breakLocked(fmt.Errorf("consumer sequence %d is missing", c.last))
 	}
 }
 
@@ -270,40 +288,4 @@ func (f *feed) refilledLocked() {
 		f.refillAt = 0
 		f.s.log.refills.Add(1)
 	}
-}
-
-// place is where a consumer's message stands.
-type place struct {
-	sseq, cseq uint64
-	time       int64 // Unix ns
-	pending    uint64
-}
-
-// parseAckSubject reads $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>, or with <domain>.<account>.
-// before the stream and possibly more tokens at the end.
-func parseAckSubject(s string) (p place, ok bool) {
-	rest, ok := strings.CutPrefix(s, "$JS.ACK.")
-	if !ok {
-		return p, false
-	}
-	skip := 3
-	if strings.Count(rest, ".") >= 8 {
-		skip = 5
-	}
-	for range skip {
-		if _, rest, ok = strings.Cut(rest, "."); !ok {
-			return p, false
-		}
-	}
-	var n [4]uint64
-	for i := range n {
-		var token string
-		token, rest, ok = strings.Cut(rest, ".")
-		v, err := strconv.ParseUint(token, 10, 64)
-		if err != nil || !ok && i < 3 {
-			return p, false
-		}
-		n[i] = v
-	}
-	return place{n[0], n[1], int64(n[2]), n[3]}, true
 }

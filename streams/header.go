@@ -3,7 +3,6 @@ package streams
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -58,12 +57,16 @@ func escapeAll(s string) string {
 }
 
 // unescape undoes escape. What is no escape stays as it is: other clients write these headers too.
-func unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
+func unescape[T string | []byte](s T) T {
+	i := 0
+	for i < len(s) && s[i] != '%' {
+		i++
+	}
+	if i == len(s) {
 		return s
 	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
+	b := append(make([]byte, 0, len(s)), s[:i]...)
+	for ; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) {
 			hi, lo := unhex(s[i+1]), unhex(s[i+2])
 			if hi < 16 && lo < 16 {
@@ -74,7 +77,7 @@ func unescape(s string) string {
 		}
 		b = append(b, s[i])
 	}
-	return string(b)
+	return T(b)
 }
 
 func unhex(c byte) byte {

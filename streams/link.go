@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 // link is one connection to NATS. It buffers nothing while the connection is away, and reconnects for ever.
@@ -18,6 +20,9 @@ type link struct {
 
 	gone chan struct{}  // closed by nats.go's last callback
 	subs sync.WaitGroup // subscriptions whose callbacks may run
+
+	routes  routes
+	touched []*route // owned by whoever reads from the connection: they have taken something since the last rest
 }
 
 // dial opens a connection; down and up are called, in order, when it breaks and when it stands again.
@@ -34,6 +39,7 @@ func dial(o *Options, name string, down, up func(), extra ...nats.Option) (*link
 		nats.MaxPingsOutstanding(2),
 		nats.FlusherTimeout(10 * time.Second),
 		nats.SkipSubjectValidation(),
+		tap.Into(c),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) {
 			c.up.Store(false)
 			down()

@@ -50,13 +50,13 @@ func (x *mux[T]) nameLocked(n uint32) {
 	x.slots[n].reply = string(b)
 }
 
-// find returns the number of the slot that waits at the subject.
-func (x *mux[T]) findLocked(subject string) (n uint32, ok bool) {
+// findLocked returns the number of the slot that waits at the subject.
+func findLocked[T any, S string | []byte](x *mux[T], subject S) (n uint32, ok bool) {
 	for i := len(x.prefix); i < len(subject); i++ {
 		c := subject[i]
 		switch {
 		case c == '.':
-			ok = int(n) < len(x.slots) && x.slots[n].used && x.slots[n].reply == subject
+			ok = int(n) < len(x.slots) && x.slots[n].used && x.slots[n].reply == string(subject)
 			return n, ok
 		case c >= '0' && c <= '9':
 			n = n*36 + uint32(c-'0')
@@ -70,10 +70,10 @@ func (x *mux[T]) findLocked(subject string) (n uint32, ok bool) {
 }
 
 // get returns what waits at the subject and leaves it there: more answers come.
-func (x *mux[T]) get(subject string) (value T, ok bool) {
+func (x *mux[T]) get(subject []byte) (value T, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n, ok := x.findLocked(subject)
+	n, ok := findLocked(x, subject)
 	if ok {
 		value = x.slots[n].value
 	}
@@ -81,10 +81,10 @@ func (x *mux[T]) get(subject string) (value T, ok bool) {
 }
 
 // take removes and returns what waits at the subject.
-func (x *mux[T]) take(subject string) (value T, ok bool) {
+func (x *mux[T]) take(subject []byte) (value T, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n, ok := x.findLocked(subject)
+	n, ok := findLocked(x, subject)
 	if ok {
 		value = x.releaseLocked(n)
 		x.free = append(x.free, n)
@@ -96,7 +96,7 @@ func (x *mux[T]) take(subject string) (value T, ok bool) {
 func (x *mux[T]) abandon(subject string) (value T, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	n, ok := x.findLocked(subject)
+	n, ok := findLocked(x, subject)
 	if ok {
 		value = x.abandonLocked(n)
 	}

@@ -82,8 +82,8 @@ func (p *publisher) readyLocked(b *outbox) {
 	}
 }
 
-// take moves the next messages out of the outboxes.
-func (p *publisher) take(run []outgoing) []outgoing {
+// pick moves the next messages out of the outboxes.
+func (p *publisher) pick(run []outgoing) []outgoing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.ready) > 0 && len(run) < sendRun {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 func TestParsePubAck(t *testing.T) {
@@ -103,6 +105,105 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
+// FuzzAuthor holds what is read of taken messages to what is read of nats.go's.
+func FuzzAuthor(f *testing.F) {
+	for _, s := range []string{"NATS/1.0\r\nJw-From: a%20b\r\nJw-Id: 1\r\n\r\n", "NATS/1.0\r\nJw-From:\r\nJw-From: x\r\nNats-Msg-Id: y\r\nNats-Msg-Id: z\r\n\r\n", "NATS/1.0 100 Idle\r\n\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var a arena
+		m := a.message([]byte("chat.x"), tap.Header(data), data)
+		h, err := nats.DecodeHeadersMsg(data)
+		if err != nil {
+			return
+		}
+		if from, id := identity(h); m.From != from || m.ID != id || m.Channel != "chat.x" || string(m.Body) != string(data) {
+			t.Fatalf("%q: %+v, want from %q, id %q", data, m, from, id)
+		}
+	})
+}
+
+// FuzzWhereabouts holds what is read of a direct get's answer to what nats.go and the time package say.
+func FuzzWhereabouts(f *testing.F) {
+	f.Add([]byte("NATS/1.0\r\nNats-Stream: JW_chat\r\nNats-Subject: chat.x\r\nNats-Sequence: 7\r\nNats-Time-Stamp: 2026-11-22T07:58:32.527704828Z\r\n\r\n"))
+	f.Add([]byte("NATS/1.0\r\nNats-Sequence: 1\r\nNats-Sequence: 7\r\nNats-Time-Stamp: x\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		at, found, err := locate(tap.Header(data))
+		h, bad := nats.DecodeHeadersMsg(data)
+		if bad != nil {
+			return
+		}
+		last := func(key string) string {
+			if v := h[key]; len(v) > 0 {
+				return v[len(v)-1]
+			}
+			return ""
+		}
+		if found != (last("Nats-Sequence") != "") {
+			t.Fatalf("%q: found %v", data, found)
+		}
+		if !found || err != nil {
+			return
+		}
+		when, _ := time.Parse(time.RFC3339Nano, last("Nats-Time-Stamp"))
+		if fmt.Sprint(at.seq) != strings.TrimLeft(last("Nats-Sequence"), "0") && at.seq != 0 || at.time != when.UnixNano() || string(at.subject) != last("Nats-Subject") {
+			t.Fatalf("%q: %+v", data, at)
+		}
+	})
+}
+
+// TestArena: what messages share is not written to again, and costs a small part of an allocation.
+func TestArena(t *testing.T) {
+	const count = 256
+	h := tap.Header("NATS/1.0\r\nJw-From: alice\r\nJw-Id: 17\r\n\r\n")
+	body := make([]byte, 128)
+	var a arena
+	messages := make([]*Message, count)
+	fill := func() {
+		for i := range messages {
+			body[0] = byte(i)
+			messages[i] = a.message([]byte(channelName(i)), h, body)
+		}
+		a.rest()
+	}
+	fill()
+	for i, m := range messages {
+		if m.Channel != channelName(i) || m.From != "alice" || m.ID != "17" || len(m.Body) != 128 || m.Body[0] != byte(i) || cap(m.Body) != 128 {
+			t.Fatalf("%d: %+v", i, m)
+		}
+	}
+	if n := testing.AllocsPerRun(10, fill); n > 24 {
+		t.Errorf("%v allocations for %d messages", n, count)
+	}
+	alone := func() {
+		messages[0] = a.message([]byte("chat.x"), h, body)
+		a.rest()
+	}
+	if n := testing.AllocsPerRun(100, alone); n > 3 {
+		t.Errorf("%v allocations for a message that comes alone", n)
+	}
+}
+
+// TestFeedAllocates gates what a stored message costs from the connection to the feed.
+func TestFeedAllocates(t *testing.T) {
+	const count = 256
+	f := &feed{subject: []byte("_INBOX.x")}
+	f.mail.init()
+	m := &tap.Message{Subject: []byte("chat.x"), Reply: []byte("$JS.ACK.JW_chat.c1.1.22.3.1700000000000000001.4"), Header: tap.Header("NATS/1.0\r\nJw-From: alice\r\n\r\n"), Body: make([]byte, 128)}
+	n := testing.AllocsPerRun(10, func() {
+		for range count {
+			f.take(m)
+		}
+		f.rest()
+		if got := len(f.mail.open()); got != count {
+			t.Fatal(got)
+		}
+	})
+	if n > 26 {
+		t.Errorf("%v allocations for %d messages", n, count)
+	}
+}
+
 // FuzzChannel holds what namespaceOf accepts to the grammar.
 func FuzzChannel(f *testing.F) {
 	for _, s := range []string{"chat.lobby", "chat", "a..b", "$x.y", "a.$b", "jetwire.x", "a.*"} {
@@ -140,14 +241,14 @@ func TestMux(t *testing.T) {
 		replies = append(replies, x.add(i, int64(i)))
 	}
 	for i, r := range replies {
-		if v, ok := x.get(r); !ok || v != i {
+		if v, ok := x.get([]byte(r)); !ok || v != i {
 			t.Fatal(r, v, ok)
 		}
 	}
-	if v, ok := x.take(replies[7]); !ok || v != 7 {
+	if v, ok := x.take([]byte(replies[7])); !ok || v != 7 {
 		t.Fatal(v, ok)
 	}
-	if _, ok := x.take(replies[7]); ok {
+	if _, ok := x.take([]byte(replies[7])); ok {
 		t.Fatal("taken twice")
 	}
 	if r := x.add(107, 1000); r != replies[7] {
@@ -164,11 +265,11 @@ func TestMux(t *testing.T) {
 			t.Fatalf("%s is used again", r)
 		}
 	}
-	if _, ok := x.take(replies[3]); ok {
+	if _, ok := x.take([]byte(replies[3])); ok {
 		t.Fatal("a late answer was taken for another")
 	}
 	for _, bad := range []string{"", "_INBOX.x.", "_INBOX.x.zz.0", "_INBOX.x.0", "_INBOX.x.0.9", "_INBOX.x.!.0"} {
-		if _, ok := x.take(bad); ok {
+		if _, ok := x.take([]byte(bad)); ok {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -179,8 +280,14 @@ func TestMux(t *testing.T) {
 
 func TestMuxAllocates(t *testing.T) {
 	x := &mux[int]{prefix: "_INBOX.x."}
-	x.take(x.add(1, 1))
-	if n := testing.AllocsPerRun(100, func() { x.take(x.add(1, 1)) }); n != 0 {
+	subject := []byte(x.add(1, 1))
+	x.take(subject)
+	if n := testing.AllocsPerRun(100, func() {
+		if r := x.add(1, 1); r != string(subject) {
+			t.Fatal(r)
+		}
+		x.take(subject)
+	}); n != 0 {
 		t.Errorf("%v allocations a request", n)
 	}
 }

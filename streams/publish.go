@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 const (
@@ -61,7 +63,7 @@ func newPublisher(l *Log) *publisher {
 func (p *publisher) attach(c *link) (err error) {
 	p.link = c
 	p.waiting.prefix = c.nc.NewInbox() + "."
-	_, err = c.subscribe(p.waiting.prefix+">", p.onAck)
+	_, err = c.listen(p.waiting.prefix, "", p)
 	return err
 }
 
@@ -119,7 +121,7 @@ func (p *publisher) runSender(ctx context.Context) {
 	msg := &nats.Msg{Header: nats.Header{}}
 	run := make([]outgoing, 0, sendRun)
 	for {
-		run = p.take(run[:0])
+		run = p.pick(run[:0])
 		if len(run) == 0 {
 			select {
 			case <-p.wake:
@@ -229,8 +231,8 @@ func (p *publisher) answer(w pending, a Ack, err error) {
 	w.done(a, err)
 }
 
-// onAck takes JetStream's answers.
-func (p *publisher) onAck(m *nats.Msg) {
+// take takes JetStream's answers.
+func (p *publisher) take(m *tap.Message) {
 	switch w, ok := p.waiting.take(m.Subject); {
 	case !ok:
 	case w.group != nil:
@@ -240,13 +242,15 @@ func (p *publisher) onAck(m *nats.Msg) {
 	}
 }
 
-func (p *publisher) acknowledge(w pending, m *nats.Msg) {
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+func (p *publisher) rest() {}
+
+func (p *publisher) acknowledge(w pending, m *tap.Message) {
+	if status, _ := m.Header.Status(); len(m.Body) == 0 && string(status) == "503" {
 		w.stream.suspect(nil)
 		p.settle(w, Ack{}, fmt.Errorf("%w: no stream takes it", ErrUnavailable))
 		return
 	}
-	a, err := parsePubAck(m.Data)
+	a, err := parsePubAck(m.Body)
 	if err != nil {
 		p.settle(w, Ack{}, err)
 		return

@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 const (
@@ -38,6 +39,8 @@ type reader struct {
 
 	scanning chan struct{} // one for each run that is being read
 
+	arena arena // of the answers
+
 	gets, shared, missing, slow, hits, runs atomic.Uint64
 }
 
@@ -49,8 +52,8 @@ type readKey struct {
 // request is one read, or with stream set a series of answers.
 type request struct {
 	key  readKey
-	each func(*nats.Msg) // for requests with several answers: called for each, from the subscription's goroutine
-	done chan struct{}   // closed when message or err is set
+	each func(*Message) // for requests with several answers: called for each, by the goroutine that takes them
+	done chan struct{}  // closed when message or err is set
 
 	message *Message
 	err     error
@@ -64,7 +67,7 @@ func newReader(l *Log) *reader {
 func (r *reader) attach(c *link) error {
 	r.link = c
 	r.waiting.prefix = c.nc.NewInbox() + "."
-	_, err := c.subscribe(r.waiting.prefix+">", r.onAnswer)
+	_, err := c.listen(r.waiting.prefix, "", r)
 	return err
 }
 
@@ -153,27 +156,35 @@ func (r *reader) wait(ctx context.Context, q *request) (*Message, error) {
 	}
 }
 
-func (r *reader) onAnswer(m *nats.Msg) {
+// take takes the log's answers.
+func (r *reader) take(m *tap.Message) {
 	q, ok := r.waiting.get(m.Subject)
 	if !ok {
 		return
 	}
-	if status := m.Header.Get("Status"); status != "" && last(m.Header, "Nats-Sequence") == "" {
-		r.release(m.Subject, nil, statusError(status, m.Header.Get("Description")))
+	at, found, err := locate(m.Header)
+	switch {
+	case !found:
+		status, text := m.Header.Status()
+		r.release(m.Subject, nil, statusError(string(status), string(text)))
+		return
+	case err != nil:
+		r.release(m.Subject, nil, err)
 		return
 	}
+	message := r.arena.message(at.subject, m.Header, m.Body)
+	message.Seq, message.Time = at.seq, at.time
 	if q.each != nil {
-		q.each(m)
+		q.each(message)
 		return
 	}
-	message, err := directMessage(m)
-	if err == nil {
-		message.Prev = q.key.g.index.Prev(message.Channel, message.Seq)
-	}
-	r.release(m.Subject, message, err)
+	message.Prev = q.key.g.index.Prev(message.Channel, message.Seq)
+	r.release(m.Subject, message, nil)
 }
 
-func (r *reader) release(subject string, m *Message, err error) {
+func (r *reader) rest() { r.arena.rest() }
+
+func (r *reader) release(subject []byte, m *Message, err error) {
 	if q, ok := r.waiting.take(subject); ok {
 		r.finish(q, m, err)
 	}
@@ -190,26 +201,41 @@ func statusError(status, text string) error {
 	return fmt.Errorf("%w: direct get: %s %s", ErrUnavailable, status, text)
 }
 
-// last returns the last value of a header: the server's, whatever the publisher wrote before it.
-func last(h nats.Header, key string) string {
-	if v := h[key]; len(v) > 0 {
-		return v[len(v)-1]
-	}
-	return ""
+// whereabouts are what a direct get says of a message.
+type whereabouts struct {
+	subject []byte
+	seq     uint64
+	time    int64 // Unix ns
 }
 
-// directMessage reads the answer to a direct get.
-func directMessage(m *nats.Msg) (*Message, error) {
-	seq, err := strconv.ParseUint(last(m.Header, "Nats-Sequence"), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("%w: direct get: %w", ErrUnavailable, err)
+// locate reads what the server has added to a message's headers; found: it is one. The last value of each is the server's,
+// whatever the publisher wrote before it.
+func locate(h tap.Header) (at whereabouts, found bool, err error) {
+	var seq, stamp []byte
+	for k, v := range h.All() {
+		switch string(k) {
+		case "Nats-Sequence":
+			seq = v
+		case "Nats-Time-Stamp":
+			stamp = v
+		case "Nats-Subject":
+			at.subject = v
+		}
 	}
-	at, err := time.Parse(time.RFC3339Nano, last(m.Header, "Nats-Time-Stamp"))
-	if err != nil {
-		return nil, fmt.Errorf("%w: direct get: %w", ErrUnavailable, err)
+	if len(seq) == 0 {
+		return at, false, nil
 	}
-	from, id := identity(m.Header)
-	return &Message{Channel: last(m.Header, "Nats-Subject"), Seq: seq, Time: at.UnixNano(), ID: id, From: from, Body: m.Data}, nil
+	var t time.Time
+	if err = t.UnmarshalText(stamp); err == nil {
+		at.time = t.UnixNano()
+		if at.seq, found = decimal(seq); !found {
+			err = errors.New("unreadable sequence")
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: direct get: %w", ErrUnavailable, err)
+	}
+	return at, true, err
 }
 
 // gone makes sure that a message which a direct get did not find is gone: with replicas, one that lags behind may have answered.
@@ -258,20 +284,12 @@ func (r *reader) batch(ctx context.Context, s *Stream, b batchRequest) ([]*Messa
 	}
 	r.slow.Add(1)
 	var got []*Message
-	var bad error
-	q := &request{done: make(chan struct{}), each: func(m *nats.Msg) {
-		message, err := directMessage(m)
-		if err != nil {
-			bad = err
-			return
-		}
-		got = append(got, message)
-	}}
+	q := &request{done: make(chan struct{}), each: func(m *Message) { got = append(got, m) }}
 	r.ask(s, q, body)
 	if _, err := r.wait(ctx, q); err != nil && !errors.Is(err, errGone) {
 		return nil, err
 	}
-	return got, bad
+	return got, nil
 }
 
 // runSweeper ends the reads that nobody answered, until ctx ends.
