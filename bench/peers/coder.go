@@ -11,14 +11,14 @@ import (
 
 // serveCoder follows coder/websocket's own example of a chat: a reader and a writer for each connection.
 func serveCoder(ctx context.Context, o options, listening func(url string)) error {
-	h := newHub(func(text []byte) []byte { return text })
+	h := newHub()
 	return serveHTTP(ctx, o, func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
 		if err != nil {
 			return // Accept has answered
 		}
 		conn.SetReadLimit(maxMessage)
-		c := newClient[[]byte](func() { go conn.CloseNow() }) //nolint:errcheck // it waits for the writer, and there is nobody to tell
+		c := newClient(func() { go conn.CloseNow() }) //nolint:errcheck // it waits for the writer, and there is nobody to tell
 		beat := heartbeat(ctx, conn, c, o.ping)
 		go func() {
 			defer beat.Stop()
@@ -28,8 +28,9 @@ func serveCoder(ctx context.Context, o options, listening func(url string)) erro
 			})
 		}()
 		go func() {
+			var scratch []byte
 			for text := range c.queue {
-				if conn.Write(ctx, websocket.MessageText, text) != nil {
+				if conn.Write(ctx, websocket.MessageText, c.joined(text, &scratch)) != nil {
 					c.end() // the queue is emptied until the reader has noticed
 				}
 			}
@@ -38,7 +39,7 @@ func serveCoder(ctx context.Context, o options, listening func(url string)) erro
 }
 
 // heartbeat pings a client, without a goroutine between two pings. One that does not answer until the next is ended.
-func heartbeat(ctx context.Context, conn *websocket.Conn, c *client[[]byte], ping time.Duration) *time.Timer {
+func heartbeat(ctx context.Context, conn *websocket.Conn, c *client, ping time.Duration) *time.Timer {
 	var t *time.Timer
 	t = time.AfterFunc(math.MaxInt64, func() {
 		pinging, cancel := context.WithTimeout(ctx, ping)

@@ -239,8 +239,8 @@ func TestWhoDoesNotAnswerIsEnded(t *testing.T) {
 }
 
 func TestHubForgetsWhoLeaves(t *testing.T) {
-	h := newHub(func(text []byte) string { return string(text) })
-	c := newClient[string](func() {})
+	h := newHub()
+	c := newClient(func() {})
 	answers, err := h.receive(c, []byte(`{"id":7,"subscribe":{"channel":"a.b","qos":0}} {"id":8,"subscribe":{"channel":"c.d"}}{"id":9,"unsubscribe":{"channel":"a.b"}}{"id":10,"ping":{}}`))
 	if want := `{"id":7,"subscribe":{"channel":"a.b"}}{"id":8,"subscribe":{"channel":"c.d"}}{"id":9,"unsubscribe":{"channel":"a.b"}}{"id":10,"ping":{}}`; err != nil || string(answers) != want {
 		t.Errorf("answered %s, %v", answers, err)
@@ -259,18 +259,22 @@ func TestHubForgetsWhoLeaves(t *testing.T) {
 }
 
 func TestWhoDoesNotReadIsEnded(t *testing.T) {
-	h := newHub(func(text []byte) string { return string(text) })
+	h := newHub()
 	ended := 0
-	c := newClient[string](func() { ended++ })
+	c := newClient(func() { ended++ })
 	h.subscribe(c, "a.b")
 	for range queueLength {
-		h.publish("a.b", nil)
+		h.publish("a.b", []byte("x"))
 	}
 	if ended != 0 {
 		t.Fatal("ended too early")
 	}
 	if h.publish("a.b", nil); ended != 1 {
 		t.Error("not ended")
+	}
+	var scratch []byte
+	if got := c.joined([]byte("y"), &scratch); string(got) != "y"+strings.Repeat("x", mostJoined-1) || len(c.queue) != queueLength-mostJoined+1 {
+		t.Errorf("%s in one write, %d wait", got, len(c.queue))
 	}
 }
 

@@ -52,7 +52,7 @@ type session struct {
 var errCommand = errors.New("no such command")
 
 // receive carries out the commands of one text, and returns the answers.
-func (h *hub[M]) receive(c *client[M], text []byte) ([]byte, error) {
+func (h *hub) receive(c *client, text []byte) ([]byte, error) {
 	var answers []byte
 	for d := json.NewDecoder(bytes.NewReader(text)); ; {
 		var cmd command
@@ -74,7 +74,7 @@ func (h *hub[M]) receive(c *client[M], text []byte) ([]byte, error) {
 	}
 }
 
-func (h *hub[M]) carryOut(c *client[M], cmd *command) (reply, error) {
+func (h *hub) carryOut(c *client, cmd *command) (reply, error) {
 	switch {
 	case cmd.Connect != nil:
 		return reply{Connect: &session{Session: "peer", User: "bench"}}, nil
