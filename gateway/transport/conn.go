@@ -310,7 +310,8 @@ func (c *Conn) emptyLocked() (drained bool) {
 func (c *Conn) beat() (settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	taking := c.state == open && c.link.taking()
+	owing := c.blocked || c.pinged && !c.heard.Load() // otherwise the system need not be asked
+	taking := c.state == open && owing && c.link.taking()
 	stalled := c.blocked && !c.progress && !taking
 	if stalled {
 		c.stalls++
@@ -343,6 +344,7 @@ func (c *Conn) beat() (settled bool) {
 	default:
 		c.pinged = true
 		c.pushLocked(pingFrame)
+		c.link.taking() // from here on it tells what is acknowledged
 	}
 	c.progress = false
 	c.group.table.set(c, c.group.opt.PingInterval)
