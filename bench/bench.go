@@ -17,6 +17,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -55,13 +56,24 @@ type Load struct {
 	Loops     int           // epoll loops of the subscribers; half the cores, at least 1
 	Ahead     int           // sockets that one loop opens at the same time; 32
 	Sources   int           // loopback source addresses; 0: as many as the ports demand
+	Processes int           // load processes that hold the subscribers' sockets, beside this one, where a scenario allows; as many as their files demand, if that is more. 0: none
+	Worker    []string      // program and arguments of a load process: it calls Work; nil: there can be none
 	OneByOne  bool          // await connect's reply before subscribing, instead of sending both in one frame
 
 	Progress func(string)       // one line for people, now and then; may be nil
 	Second   func(report.Point) // told once a second how it goes; may be nil
 
+	gather  func(context.Context) error // has the scenarios of a mixed run begin together; nil: there is only one
 	sampler *sampler
 	every   time.Duration // a sample is taken; sampleEvery
+}
+
+// ready is called when all is connected, before anything is measured.
+func (l *Load) ready(ctx context.Context) error {
+	if l.gather == nil {
+		return nil
+	}
+	return l.gather(ctx)
 }
 
 // report begins a scenario's report; watch completes it.

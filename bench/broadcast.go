@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jetwire/jetwire/bench/report"
@@ -20,6 +21,7 @@ type broadcast struct {
 	deliveries float64
 	window     int
 	qos        wire.QoS
+	durable    bool // each socket is a device of a user of its own
 }
 
 func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
@@ -32,16 +34,25 @@ func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 		r.Loop, r.Target = report.OpenLoop, report.Figure(b.deliveries)
 	}
 	f := newFleet(l, b.qos)
-	if err := f.reserve(r.Connections + b.publishers); err != nil {
-		return nil, err
+	prefix := channelPrefix(l.Namespace, b.scenario)
+	flow := newFlow(l, f, makeChannels(prefix, b.channels), b.members)
+	flow.prefix, flow.quarter = prefix, quarterOf(b.window)
+	newSink := flow.newSink
+	if b.durable {
+		if b.qos == wire.AtMostOnce {
+			return nil, errNoPosition
+		}
+		flow.user = func(i int) (*device, error) {
+			return newDevice(l.Target, strings.ReplaceAll(prefix, ".", "-")+strconv.Itoa(i))
+		}
+		newSink = func() sink { return &devices{deliveries: deliveries{flow: flow, hist: report.NewHistogram()}} }
 	}
-	flow := newFlow(l, f, makeChannels(l.Namespace, b.scenario, b.channels), b.members)
 	defer func() {
-		if e := f.close(); err == nil {
+		if e := flow.close(); err == nil {
 			err = e
 		}
 	}()
-	if err := f.open(flow.newSink); err != nil {
+	if err := flow.staff(ctx, r, r.Connections, b.publishers, newSink); err != nil {
 		return nil, err
 	}
 	p, err := newPublisher(flow, b.publishers, b.deliveries/float64(b.members), b.window)
@@ -53,40 +64,48 @@ func (b *broadcast) run(ctx context.Context) (r *report.Report, err error) {
 	if err := b.join(ctx, flow, p, r); err != nil {
 		return nil, err
 	}
+	if err := l.ready(ctx); err != nil {
+		return nil, err
+	}
 	l.Progress(fmt.Sprintf("publishing for %v after %v of warm-up", l.Duration, l.Warmup))
 	if err := flow.run(ctx, p, r); err != nil {
 		return nil, err
+	}
+	if b.durable {
+		flow.fleet.noteAcks(r)
 	}
 	return r, nil
 }
 
 // join opens all sockets and measures what they cost.
 func (b *broadcast) join(ctx context.Context, flow *flow, p *publisher, r *report.Report) error {
-	target, conns := b.load.Target, make([]*conn, 0, r.Connections)
-	for range b.members {
-		for _, ch := range flow.channels {
-			conns = append(conns, &conn{tracks: []track{{ch: ch}}})
-		}
-	}
-	b.load.Progress(fmt.Sprintf("connecting %d sockets", len(conns)))
+	target, n := b.load.Target, float64(r.Connections)
+	b.load.Progress(fmt.Sprintf("connecting %d sockets", r.Connections))
 	before := target.sample(ctx)
-	if err := flow.fleet.join(ctx, flow.fleet.loops, conns); err != nil {
+	if _, err := flow.open(ctx, opening{To: r.Connections, Step: 1}); err != nil {
 		return err
 	}
 	after := target.edge(ctx)
-	r.CPUConnect = between(before, after).Per(1e3 * float64(len(conns)))
+	r.CPUConnect = between(before, after).Per(1e3 * n)
 	after = target.sample(ctx)
-	r.ServerRSS = (after.rss - before.rss).Per(float64(len(conns)))
-	r.ServerHeap = (after.heap - before.heap).Per(float64(len(conns)))
+	r.ServerRSS = (after.rss - before.rss).Per(n)
+	r.ServerHeap = (after.heap - before.heap).Per(n)
 	return p.join(ctx)
 }
 
-// makeChannels names n channels that no other run uses.
-func makeChannels(namespace, scenario string, n int) []*channel {
-	run := strconv.FormatInt(time.Now().UnixNano(), 36)
+// channelPrefix begins the names of channels that no other run uses.
+func channelPrefix(namespace, scenario string) string {
+	return namespace + "." + scenario + "." + strconv.FormatInt(time.Now().UnixNano(), 36) + "."
+}
+
+func makeChannels(prefix string, n int) []*channel {
 	channels := make([]*channel, n)
 	for i := range channels {
-		channels[i] = &channel{name: namespace + "." + scenario + "." + run + "." + strconv.Itoa(i), index: i}
+		channels[i] = numbered(prefix, i, i)
 	}
 	return channels
+}
+
+func numbered(prefix string, i, index int) *channel {
+	return &channel{name: prefix + strconv.Itoa(i), index: index}
 }

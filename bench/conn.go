@@ -37,7 +37,7 @@ type conn struct {
 	phase  phase
 	wanted int   // replies awaited while joining
 	why    error // it ended
-	began  int64 // when the connection was begun, for the time it took to join
+	began  int64 // when the connection was, or was meant to be, begun, for the time it took to join
 
 	key  string // of the handshake; empty after it
 	rest []byte // received, and not a whole frame yet
@@ -58,7 +58,10 @@ func (c *conn) begin() error {
 	if err != nil {
 		return err
 	}
-	c.fd, c.phase, c.began = fd, dialing, f.clock.now()
+	c.fd, c.phase = fd, dialing
+	if c.began == 0 {
+		c.began = f.clock.now()
+	}
 	if err := c.loop.poller.Add(fd, uint64(c.index), poll.Writable); err != nil {
 		abort(fd)
 		c.phase = ended
@@ -212,7 +215,7 @@ func (c *conn) joinedOne(now int64) {
 	}
 	c.phase = joined
 	c.loop.opening--
-	c.loop.fleet.joinedOne(now - c.began)
+	c.loop.fleet.joinedOne(c.began, now)
 }
 
 // say sends one message.

@@ -13,6 +13,7 @@ var (
 	errNotDurable = errors.New("the server's reply to connect says nothing of a durable session: does it know devices?")
 	errNotResumed = errors.New("the server has forgotten the device")
 	errNotThere   = errors.New("the server has not restored a subscription of the device")
+	errNoPosition = errors.New("a subscription at QoS 0 has no position to keep: choose 1 or 2")
 	errNoSigner   = errors.New("this scenario has many users: it needs the server's secret to sign their tokens (--data), or a server of its own")
 )
 
@@ -135,6 +136,17 @@ func (d *devices) refused(_ *conn, _ uint64, why *wire.Error) {
 	}
 }
 
+// noteAcks says which acks the server refused.
+func (f *fleet) noteAcks(r *report.Report) {
+	for _, l := range f.loops {
+		l.mu.Lock()
+		if d := l.sink.(*devices); d.ackErrors > 0 {
+			r.Note("%d acks were refused, the first: %s", d.ackErrors, d.firstError)
+		}
+		l.mu.Unlock()
+	}
+}
+
 // leave ends a connection as a device does that loses its network: without a goodbye. The loop's mu must be held.
 func (c *conn) leave() {
 	if c.phase != ended {
@@ -146,7 +158,7 @@ func (c *conn) leave() {
 func leaveAll(loops []*loop) {
 	for _, l := range loops {
 		l.mu.Lock()
-		for _, c := range l.conns[:l.next] {
+		for c := range l.begun() {
 			c.leave()
 		}
 		l.mu.Unlock()

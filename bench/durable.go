@@ -47,7 +47,7 @@ func (o Durable) Run(ctx context.Context) (r *report.Report, err error) {
 	def(&o.Sample, DefaultDurableSample)
 	def(&o.Settle, DefaultDurableSettle)
 	if o.QoS == wire.AtMostOnce {
-		return nil, errors.New("a subscription at QoS 0 has no position to keep: choose 1 or 2")
+		return nil, errNoPosition
 	}
 	o.Batch, o.Sample = min(o.Batch, o.Users), min(o.Sample, o.Users)
 	l := o.withDefaults()
@@ -62,7 +62,7 @@ func (o Durable) Run(ctx context.Context) (r *report.Report, err error) {
 		return nil, err
 	}
 	d := &durableRun{o: &o, r: r, fleet: f, run: strconv.FormatInt(time.Now().UnixNano(), 36)}
-	d.flow = newFlow(&l, f, makeChannels(l.Namespace, "durable", batches), 1)
+	d.flow = newFlow(&l, f, makeChannels(channelPrefix(l.Namespace, "durable"), batches), 1)
 	defer func() { err = errors.Join(err, f.close()) }()
 	if err := f.open(func() sink {
 		return &devices{deliveries: deliveries{flow: d.flow, hist: report.NewHistogram(), to: 1 << 62}, onAck: d.onAck}
@@ -131,8 +131,7 @@ func (d *durableRun) all(ctx context.Context) error {
 	if err := d.comeBack(ctx); err != nil {
 		return err
 	}
-	d.verdict()
-	return context.Cause(ctx)
+	return errors.Join(d.verdict(ctx), context.Cause(ctx))
 }
 
 // setCursors fills in what was left between two looks.
@@ -210,7 +209,7 @@ func (d *durableRun) awaitAcks(ctx context.Context, n int64) bool {
 func (d *durableRun) look(ctx context.Context, patience time.Duration) (a atRest, err error) {
 	t := d.fleet.target
 	if patience > 0 {
-		d.awaitCollection(ctx, patience)
+		t.awaitCollection(ctx, patience)
 	}
 	if a.usage = t.sample(ctx); d.o.Store != nil {
 		if a.store, err = d.o.Store.state(ctx); err != nil {
@@ -223,25 +222,6 @@ func (d *durableRun) look(ctx context.Context, patience time.Duration) (a atRest
 	}
 	a.goroutines = value(m, metricGoroutines)
 	return a, nil
-}
-
-// awaitCollection returns once the server has collected its garbage.
-func (d *durableRun) awaitCollection(ctx context.Context, patience time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	collected := func() float64 {
-		m, err := d.fleet.target.metrics(ctx)
-		if err != nil {
-			return 0
-		}
-		return m[metricCollected]
-	}
-	first := collected()
-	for first != 0 && sleep(ctx, time.Second) == nil {
-		if collected() > first {
-			return
-		}
-	}
 }
 
 // comeBack lets a sample of the devices connect again.
@@ -271,9 +251,10 @@ func (d *durableRun) comeBack(ctx context.Context) error {
 	return d.fleet.err()
 }
 
-func (d *durableRun) verdict() {
+func (d *durableRun) verdict(ctx context.Context) error {
 	latency := d.r.Latency
-	d.p.awaitAnswers(context.Background(), d.o.Drain)
-	d.flow.verdict(d.r, d.p)
+	d.p.awaitAnswers(ctx, d.o.Drain)
+	err := d.flow.verdict(ctx, d.r, d.p)
 	d.r.Latency = latency
+	return err
 }

@@ -22,13 +22,14 @@ type Fanout struct {
 	FlatOut bool     // instead: as fast as it goes with Window messages in flight
 	Window  int      // DefaultWindow
 	QoS     wire.QoS // of publishing and of the subscriptions
+	Durable bool     // each socket is a device of a user of its own, which acknowledges what it gets. Its user's cursor stays behind
 }
 
 // Run measures fan-out.
 func (o Fanout) Run(ctx context.Context) (*report.Report, error) {
 	b := broadcast{
 		load: o.withDefaults(), scenario: "fanout", channels: 1, members: o.Conns, publishers: 1,
-		deliveries: o.Rate, window: o.Window, qos: o.QoS,
+		deliveries: o.Rate, window: o.Window, qos: o.QoS, durable: o.Durable,
 	}
 	if b.members <= 0 {
 		b.members = DefaultFanoutConns

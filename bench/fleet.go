@@ -44,11 +44,15 @@ type fleet struct {
 	clock   clock
 	sources []netip.Addr
 	turn    atomic.Uint64 // of sources
+	net     byte          // source addresses are in 127.0.net.0/24; 0 unless there are several load processes
+
+	lenient bool // a connection that cannot join is counted, and the run goes on; fixed before loops are opened
 
 	loops  []*loop // the subscribers'
 	others []*loop // that close ends, too
 
 	standing atomic.Int64 // connections that have joined and not ended
+	remote   atomic.Int64 // deliveries in load processes
 
 	mu       sync.Mutex // guards what follows; a loop's mu may be held when it is taken, never the other way round
 	firstErr error      // of a connection that could not join, or of a loop
@@ -60,12 +64,14 @@ type fleet struct {
 	lostConn uint64           // ended by the server after they had joined
 	reasons  map[string]int   // why
 	all      []*loop          // that were ever made
+	lastJoin int64            // when the last connection joined
+	failures map[string]int   // why connections could not join, where that is no end of the run
 }
 
 func newFleet(l *Load, qos wire.QoS) *fleet {
 	f := &fleet{
 		target: l.Target, gates: l.Target.all(), load: l, qos: qos, clock: newClock(), joins: report.NewHistogram(),
-		change: make(chan struct{}, 1), reasons: make(map[string]int),
+		change: make(chan struct{}, 1),
 	}
 	l.sampler.add(f)
 	return f
@@ -106,8 +112,11 @@ func (f *fleet) close(others ...*loop) error {
 }
 
 // reserve checks that n sockets can be had at all, and chooses the source addresses for them.
-func (f *fleet) reserve(n int) error {
-	if err := f.checkFiles(n); err != nil {
+func (f *fleet) reserve(n int) error { return f.reserveOf(n, n) }
+
+// reserveOf is reserve in a process that has n of all the sockets of a run.
+func (f *fleet) reserveOf(n, all int) error {
+	if err := f.checkFiles(n, all); err != nil {
 		return err
 	}
 	ports := portRange() * len(f.gates)
@@ -118,10 +127,13 @@ func (f *fleet) reserve(n int) error {
 	if n > count*ports {
 		return fmt.Errorf("%w: %d sockets from %d source addresses, which have %d ports each (net.ipv4.ip_local_port_range): give more --sources", ErrPorts, n, count, ports)
 	}
-	if count <= 1 {
+	if count <= 1 && f.net == 0 {
 		return nil // the kernel chooses
 	}
 	if slices.ContainsFunc(f.gates, func(t *Target) bool { return !t.addr.Addr().Is4() || !t.addr.Addr().IsLoopback() }) {
+		if count <= 1 {
+			return nil // the processes share the ports of one address
+		}
 		if f.load.Sources > 1 {
 			return fmt.Errorf("%w: several source addresses are only to be had for 127.0.0.0/8", ErrTarget)
 		}
@@ -130,8 +142,8 @@ func (f *fleet) reserve(n int) error {
 	if count > 250 {
 		return fmt.Errorf("%w: %d source addresses, at most 250", ErrTarget, count)
 	}
-	for i := range count {
-		f.sources = append(f.sources, netip.AddrFrom4([4]byte{127, 0, 0, byte(i + 1)}))
+	for i := range max(count, 1) {
+		f.sources = append(f.sources, netip.AddrFrom4([4]byte{127, 0, f.net, byte(i + 1)}))
 	}
 	return nil
 }
@@ -139,8 +151,8 @@ func (f *fleet) reserve(n int) error {
 // otherFiles are those that a process has beside its sockets.
 const otherFiles = 64
 
-// checkFiles checks that neither this process nor the server lacks descriptors for n sockets.
-func (f *fleet) checkFiles(n int) error {
+// checkFiles checks that neither this process lacks descriptors for n sockets, nor the server for all.
+func (f *fleet) checkFiles(n, all int) error {
 	limit, err := fileLimit()
 	if err != nil {
 		return err
@@ -149,12 +161,12 @@ func (f *fleet) checkFiles(n int) error {
 		return fmt.Errorf("%w: %d sockets need %d, the limit of this process is %d (ulimit -n); "+
 			"the server needs as many; ask for at most %d connections", ErrFiles, n, n+otherFiles, limit, limit-otherFiles)
 	}
-	need := report.Files{Needed: n + otherFiles, Client: limit, ServerNeeded: (n+len(f.gates)-1)/len(f.gates) + otherFiles}
+	need := report.Files{Needed: n + otherFiles, Client: limit, ServerNeeded: (all+len(f.gates)-1)/len(f.gates) + otherFiles}
 	for _, t := range f.gates {
 		limit := processFileLimit(t.PID)
 		if limit > 0 && need.ServerNeeded > limit {
 			return fmt.Errorf("%w: its share of %d sockets takes %d, the limit of the server (process %d) is %d: start it with a higher one "+
-				"(ulimit -n, LimitNOFILE), or ask for at most %d connections", ErrFiles, n, need.ServerNeeded, t.PID, limit, max(limit-otherFiles, 0)*len(f.gates))
+				"(ulimit -n, LimitNOFILE), or ask for at most %d connections", ErrFiles, all, need.ServerNeeded, t.PID, limit, max(limit-otherFiles, 0)*len(f.gates))
 		}
 		if need.Server == 0 || limit > 0 && limit < need.Server {
 			need.Server = limit
@@ -200,27 +212,6 @@ func (f *fleet) join(ctx context.Context, loops []*loop, conns []*conn) error {
 	return f.awaitJoins(ctx, len(conns))
 }
 
-// joinOver is join with the connections begun one by one over so long a time.
-func (f *fleet) joinOver(ctx context.Context, loops []*loop, conns []*conn, d time.Duration) error {
-	f.expect(len(conns))
-	start := f.clock.now()
-	rate := float64(len(conns)) / d.Seconds()
-	err := f.clock.pace(ctx, schedule{rate: rate}, start, 1<<62, func(i uint64, _ int64) error {
-		if i == uint64(len(conns)) || f.failed() {
-			return errDone
-		}
-		loops[i%uint64(len(loops))].add(conns[i : i+1])
-		return nil
-	})
-	if !errors.Is(err, errDone) {
-		return err
-	}
-	return f.awaitJoins(ctx, len(conns))
-}
-
-// errDone ends a pace.
-var errDone = errors.New("done")
-
 func (f *fleet) expect(n int) {
 	f.mu.Lock()
 	f.missing += n
@@ -245,6 +236,11 @@ func (f *fleet) awaitJoins(ctx context.Context, n int) error {
 		case <-f.change:
 			patience.Reset(stepTimeout)
 		case <-patience.C:
+			if f.lenient {
+				f.giveUp(errNoAnswer)
+				patience.Reset(stepTimeout)
+				continue
+			}
 			return fmt.Errorf("%w: %d of %d connections have not joined", ErrNoProgress, missing, n)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -252,11 +248,12 @@ func (f *fleet) awaitJoins(ctx context.Context, n int) error {
 	}
 }
 
-func (f *fleet) joinedOne(took int64) {
+func (f *fleet) joinedOne(began, now int64) {
 	f.mu.Lock()
 	f.missing--
 	f.total++
-	f.joins.Record(took)
+	f.lastJoin = now
+	f.joins.Record(now - began)
 	f.mu.Unlock()
 	f.standing.Add(1)
 	f.wake()
@@ -270,6 +267,19 @@ func (f *fleet) wake() {
 }
 
 func (f *fleet) failed() bool { return f.broken.Load() }
+
+// notJoined counts a connection that could not join.
+func (f *fleet) notJoined(why error) {
+	if !f.lenient {
+		f.fail(why)
+		return
+	}
+	f.mu.Lock()
+	f.missing--
+	tell(&f.failures, why.Error(), 1)
+	f.mu.Unlock()
+	f.wake()
+}
 
 // fail records why the run cannot go on.
 func (f *fleet) fail(err error) {
@@ -286,9 +296,7 @@ func (f *fleet) disconnected(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lostConn++
-	if len(f.reasons) < 16 {
-		f.reasons[why.Error()]++
-	}
+	tell(&f.reasons, why.Error(), 1)
 }
 
 // err returns why the run cannot go on, nil if it can.
@@ -302,8 +310,5 @@ func (f *fleet) err() error {
 func (f *fleet) noteDisconnects(r *report.Report) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r.Disconnects += f.lostConn
-	for why, n := range f.reasons {
-		r.Note("%d connections ended: %s", n, why)
-	}
+	(&findings{Ended: f.lostConn, Reasons: f.reasons}).report(r)
 }

@@ -19,6 +19,12 @@ type flow struct {
 	members  int   // sockets on each channel
 	from, to int64 // the window, in the fleet's clock
 
+	prefix  string                     // of the channels' names
+	own     string                     // of the names of channels for one socket each, to which nothing is published; empty: there are none
+	user    func(int) (*device, error) // as whom a socket connects; nil: as the target says
+	quarter int                        // messages: a publisher waits for so many at a time
+	crew    *crew                      // processes that hold the subscribers; nil: this one does
+
 	arrived   atomic.Int64 // deliveries so far
 	threshold atomic.Int64 // a publisher waits for this many; meaningful while it does
 	due       chan struct{}
@@ -67,28 +73,29 @@ func (f *flow) await(ctx context.Context, deliveries int64, patience time.Durati
 
 // moment is what is known at one edge of the window.
 type moment struct {
-	server    usage
-	client    time.Duration
-	machine   time.Duration
-	delivered uint64
-	acked     uint64
-	sent      uint64
-	busy      []int64 // of each loop
+	edge
+	server  usage
+	machine time.Duration
+	acked   uint64
+	sent    uint64
 }
 
-func (f *flow) moment(ctx context.Context, p *publisher) moment {
-	m := moment{server: f.target().edge(ctx), acked: p.acked.Load(), sent: p.sent.Load()}
-	m.client, _ = cpuClock(0)
-	m.machine = machineTime()
-	for _, l := range append([]*loop{p.loop}, f.fleet.loops...) {
-		l.mu.Lock()
-		if s, ok := l.sink.(counter); ok {
-			m.delivered += s.counted().counts.received
-		}
-		m.busy = append(m.busy, l.busy)
-		l.mu.Unlock()
+func (f *flow) moment(ctx context.Context, p *publisher) (moment, error) {
+	m := moment{server: f.target().edge(ctx), acked: p.acked.Load(), sent: p.sent.Load(), machine: machineTime()}
+	var err error
+	m.edge, err = f.edge(ctx, p.loop)
+	return m, err
+}
+
+// edge is what is known of this process and the load processes, and of loops beside the fleet's.
+func (f *flow) edge(ctx context.Context, also ...*loop) (edge, error) {
+	e := f.fleet.edge(also...)
+	if f.crew == nil {
+		return e, nil
 	}
-	return m
+	theirs, err := f.crew.edge(ctx)
+	e.Delivered, e.CPU, e.Busy = e.Delivered+theirs.Delivered, e.CPU+theirs.CPU, append(e.Busy, theirs.Busy...)
+	return e, err
 }
 
 func (f *flow) target() *Target { return f.load.Target }
@@ -99,11 +106,8 @@ func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 	p.ramp = f.load.Ramp
 	f.from = start + int64(f.load.Ramp+f.load.Warmup)
 	f.to = f.from + int64(f.load.Duration)
-	for _, l := range f.fleet.loops {
-		l.mu.Lock()
-		d := l.sink.(*deliveries)
-		d.from, d.to = f.from, f.to
-		l.mu.Unlock()
+	if err := f.span(ctx, f.from, f.to); err != nil {
+		return err
 	}
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -113,11 +117,15 @@ func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 
 	edges := [2]moment{}
 	for i, at := range [2]int64{f.from, f.to} {
-		if err := f.wait(ctx, at); err != nil {
+		err := f.wait(ctx, at)
+		if err == nil {
+			edges[i], err = f.moment(ctx, p)
+		}
+		if err != nil {
 			cancel()
 			return errors.Join(err, unlessCancelled(<-done))
 		}
-		if edges[i] = f.moment(ctx, p); i == 0 {
+		if i == 0 {
 			f.load.sampler.mark("measuring")
 		}
 	}
@@ -132,8 +140,7 @@ func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 	}
 	f.window(r, p, edges[0], edges[1])
 	r.SendDelay = p.delay.Latency()
-	f.verdict(r, p)
-	return nil
+	return f.verdict(ctx, r, p)
 }
 
 // unlessCancelled is why a publisher ended, unless it was told to.
@@ -159,8 +166,8 @@ func (f *flow) wait(ctx context.Context, at int64) error {
 // window fills in what was measured between two moments.
 func (f *flow) window(r *report.Report, p *publisher, a, b moment) {
 	seconds := b.server.at.Sub(a.server.at).Seconds()
-	delivered := float64(b.delivered - a.delivered)
-	cpu := between(a.server, b.server)
+	delivered := float64(b.Delivered - a.Delivered)
+	cpu, client := between(a.server, b.server), time.Duration(b.CPU-a.CPU)
 	r.Measured = report.Figure(seconds)
 	r.Delivered = report.Figure(delivered / seconds)
 	r.Published = report.Figure(float64(b.sent-a.sent) / seconds)
@@ -170,11 +177,11 @@ func (f *flow) window(r *report.Report, p *publisher, a, b moment) {
 	r.CPUDelivery = cpu.Per(1e3 * delivered)
 	r.CPUPublish = cpu.Per(1e3 * float64(b.sent-a.sent))
 	r.ServerCores = cpu.Per(1e9 * seconds)
-	r.ClientCores = report.Figure((b.client - a.client).Seconds() / seconds)
-	r.OtherCores = others(b.machine-a.machine, cpu, b.client-a.client).Per(1e9 * seconds)
+	r.ClientCores = report.Figure(client.Seconds() / seconds)
+	r.OtherCores = others(b.machine-a.machine, cpu, client).Per(1e9 * seconds)
 	r.ClientBusy = 0
-	for i := range a.busy {
-		r.ClientBusy = max(r.ClientBusy, report.Figure(float64(b.busy[i]-a.busy[i])/1e9/seconds))
+	for i := range a.Busy {
+		r.ClientBusy = max(r.ClientBusy, report.Figure(float64(b.Busy[i]-a.Busy[i])/1e9/seconds))
 	}
 	r.LatencyOf = "delivery"
 }
@@ -185,32 +192,71 @@ func others(machine time.Duration, server report.Figure, client time.Duration) r
 }
 
 // verdict fills in what was delivered in all.
-func (f *flow) verdict(r *report.Report, p *publisher) {
-	var all deliveryCounts
-	hist, refused := report.NewHistogram(), p.refusedByChannel()
-	for _, l := range f.fleet.loops {
-		l.mu.Lock()
-		d := l.sink.(counter).counted()
-		all.add(d.counts)
-		hist.Merge(d.hist)
-		for _, c := range l.conns {
-			for i := range c.tracks {
-				t := &c.tracks[i]
-				r.Lost += t.lost(p.published(t.ch.index), refused[t.ch.index])
-				r.Wrong += t.wrong
-			}
+func (f *flow) verdict(ctx context.Context, r *report.Report, p *publisher) error {
+	said := published{Sent: p.sent.Load(), Channels: len(f.channels), Refused: p.refusedByChannel()}
+	all := f.fleet.judge(&said)
+	if f.crew != nil {
+		theirs, err := f.crew.judge(ctx, &said)
+		if err != nil {
+			return err
 		}
-		l.mu.Unlock()
+		all.add(&theirs)
 	}
-	r.Latency = hist.Latency()
-	r.Received, r.Sent = all.received, p.sent.Load()
-	r.Duplicated, r.Reordered, r.Gaps, r.Foreign = all.duplicated, all.reordered, all.gaps, all.foreign
+	all.report(r)
+	r.Latency, r.Sent = all.Took.Latency(), said.Sent
 	r.PublishErrors, r.Unanswered = p.refusals(), p.unanswered()
-	f.fleet.noteDisconnects(r)
 	if why := p.firstRefusal(); why != "" {
 		r.Note("publishes were refused, the first: %s", why)
 	}
 	if p.stalls > 0 {
 		r.Note("the window stalled %d times for %v: messages in it were given up as lost", p.stalls, stallAfter)
 	}
+	return nil
+}
+
+// open opens sockets, here or in the load processes.
+func (f *flow) open(ctx context.Context, o opening) (opened, error) {
+	if f.crew != nil {
+		return f.crew.open(ctx, o)
+	}
+	return f.openHere(ctx, o)
+}
+
+// span has latencies of messages that were meant to be sent from one time to another count.
+func (f *flow) span(ctx context.Context, from, to int64) error {
+	f.fleet.span(from, to)
+	if f.crew == nil {
+		return nil
+	}
+	return f.crew.each(ctx, func(int) order { return order{Span: &[2]int64{from, to}} }, nil)
+}
+
+// leave closes all sockets without a goodbye.
+func (f *flow) leave(ctx context.Context) error {
+	f.leaveHere()
+	if f.crew == nil {
+		return nil
+	}
+	f.fleet.standing.Add(-int64(f.crew.joined))
+	f.crew.joined = 0
+	return f.crew.each(ctx, func(int) order { return order{Leave: true} }, nil)
+}
+
+func (f *flow) leaveHere() {
+	leaveAll(f.fleet.loops)
+	for _, l := range f.fleet.loops {
+		l.mu.Lock()
+		for c := range l.begun() {
+			l.forget(c)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// close ends the load processes, if there are any, and all loops, those given beside the fleet's too.
+func (f *flow) close(others ...*loop) error {
+	if f.crew != nil {
+		f.crew.close()
+	}
+	return f.fleet.close(others...)
 }

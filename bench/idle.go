@@ -43,50 +43,42 @@ func (o Idle) Run(ctx context.Context) (r *report.Report, err error) {
 	total := o.Steps[len(o.Steps)-1]
 	r.Connections, r.Channels, r.QoS, r.Publishers = total, 1, int(o.QoS), 1
 	f := newFleet(&l, o.QoS)
-	if err := f.reserve(total + 1); err != nil {
-		return nil, err
-	}
-	channels := makeChannels(l.Namespace, "idle", 1)
-	var own []*channel
+	prefix := channelPrefix(l.Namespace, "idle")
+	flow := newFlow(&l, f, makeChannels(prefix, 1), total)
+	flow.prefix = prefix
 	if o.Own {
-		own = makeChannels(l.Namespace, "own", total)
-		for _, ch := range own {
-			ch.index = nowhere
-		}
+		flow.own = channelPrefix(l.Namespace, "own")
 		r.Channels += total
 	}
-	flow := newFlow(&l, f, channels, total)
 	defer func() {
-		if e := f.close(); err == nil {
+		if e := flow.close(); err == nil {
 			err = e
 		}
 	}()
-	if err := f.open(flow.newSink); err != nil {
+	if err := flow.staff(ctx, r, total, 1, flow.newSink); err != nil {
 		return nil, err
 	}
-	if err := o.climb(ctx, flow, own, r); err != nil {
+	if err := o.climb(ctx, flow, r); err != nil {
 		return nil, err
 	}
-	return r, o.check(ctx, flow, r)
+	return r, flow.check(ctx, r)
 }
 
 // climb connects step by step and measures each plateau.
-func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *report.Report) error {
-	f, have := flow.fleet, 0
+func (o *Idle) climb(ctx context.Context, flow *flow, r *report.Report) error {
+	took, have := report.NewHistogram(), 0
 	for _, n := range o.Steps {
-		conns := make([]*conn, 0, n-have)
-		for i := have; i < n; i++ {
-			c := &conn{tracks: []track{{ch: flow.channels[0]}}}
-			if own != nil {
-				c.tracks = append(c.tracks, track{ch: own[i]})
-			}
-			conns = append(conns, c)
+		more := opening{From: have, To: n, Step: 1}
+		if o.Ramp > 0 {
+			more.Rate, more.Start = float64(n-have)/o.Ramp.Seconds(), flow.fleet.clock.now()
 		}
 		flow.load.Progress(fmt.Sprintf("connecting up to %d sockets", n))
 		before := flow.target().edge(ctx)
-		if err := o.open(ctx, f, conns); err != nil {
+		opened, err := flow.open(ctx, more)
+		if err != nil {
 			return err
 		}
+		took.Merge(opened.Took)
 		step := report.Step{Connections: n}
 		step.CPUConnect = between(before, flow.target().edge(ctx)).Per(1e3 * float64(n-have))
 		have = n
@@ -98,15 +90,8 @@ func (o *Idle) climb(ctx context.Context, flow *flow, own []*channel, r *report.
 		r.Steps = append(r.Steps, step)
 	}
 	r.Slopes()
-	r.Latency, r.LatencyOf = f.joins.Latency(), "connecting and subscribing"
-	return f.err()
-}
-
-func (o *Idle) open(ctx context.Context, f *fleet, conns []*conn) error {
-	if o.Ramp > 0 {
-		return f.joinOver(ctx, f.loops, conns, o.Ramp)
-	}
-	return f.join(ctx, f.loops, conns)
+	r.Latency, r.LatencyOf = took.Latency(), "connecting and subscribing"
+	return flow.fleet.err()
 }
 
 // settled samples until the memory of two samples in a row differs by less than half a percent.
@@ -130,9 +115,9 @@ func (o *Idle) settled(ctx context.Context, t *Target) (usage, error) {
 	}
 }
 
-// check publishes one message to the shared channel, which every socket has to get.
-func (o *Idle) check(ctx context.Context, flow *flow, r *report.Report) error {
-	p, err := newPublisher(flow, 1, 0, 1)
+// check publishes one message to the flow's channel, which every socket has to get.
+func (f *flow) check(ctx context.Context, r *report.Report) error {
+	p, err := newPublisher(f, 1, 0, 1)
 	if err != nil {
 		return err
 	}
@@ -140,18 +125,18 @@ func (o *Idle) check(ctx context.Context, flow *flow, r *report.Report) error {
 	if err := p.join(ctx); err != nil {
 		return err
 	}
-	start := time.Now()
-	if err := p.publish(flow.fleet.clock.now(), 1); err != nil {
+	began := time.Now()
+	if err := p.publish(f.fleet.clock.now(), 1); err != nil {
 		return err
 	}
-	flow.await(ctx, int64(flow.members), flow.load.Drain)
+	f.await(ctx, int64(f.members), f.load.Drain)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	r.Delivered = report.Figure(float64(flow.arrived.Load()) / time.Since(start).Seconds())
-	p.awaitAnswers(ctx, flow.load.Drain)
+	r.Delivered = report.Figure(float64(f.arrived.Load()) / time.Since(began).Seconds())
+	p.awaitAnswers(ctx, f.load.Drain)
 	latency := r.Latency
-	flow.verdict(r, p)
+	err = f.verdict(ctx, r, p)
 	r.Latency = latency
-	return nil
+	return err
 }

@@ -103,10 +103,18 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 		}
 		c.joinedOne(now)
 	case wire.KindSubscribe:
+		if s, ok := sink.(changer); ok && c.phase == joined {
+			s.subscribed(c, &in.Subscribe, now)
+			return nil
+		}
 		if i := in.ID - joinID - 1; i < uint64(len(c.tracks)) {
-			c.tracks[i].seq = in.Subscribe.Seq
+			c.tracks[i].seq, c.tracks[i].since = in.Subscribe.Seq, in.Subscribe.Seq
 		}
 		c.joinedOne(now)
+	case wire.KindUnsubscribe:
+		if s, ok := sink.(changer); ok {
+			s.unsubscribed(c, in.Unsubscribe.Channel)
+		}
 	case wire.KindPublish:
 		a := answer{id: in.ID, seq: in.Publish.Seq, duplicate: in.Publish.Duplicate}
 		copy(a.class[:], in.Publish.Durability)
@@ -122,6 +130,10 @@ func (c *conn) incoming(in *wire.Incoming, now int64) error {
 			return fmt.Errorf("the server refused: %w", &in.Error)
 		}
 		sink.refused(c, in.ID, &in.Error)
+	case wire.KindHistory:
+		if p, ok := sink.(pager); ok {
+			p.page(c, in.ID, &in.History, now)
+		}
 	case wire.KindAck:
 		if d, ok := sink.(durableSink); ok {
 			d.acked(c, &in.Ack, now)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"iter"
 	"sync"
 
 	"github.com/jetwire/jetwire/gateway/poll"
@@ -28,9 +29,10 @@ type loop struct {
 	done    chan struct{} // closed when the goroutine ends
 
 	mu      sync.Mutex // guards what follows, the conns themselves, and the sink
-	conns   []*conn    // by token; an entry is never used again
+	conns   []*conn    // by token; an entry is never used again, and nil once its connection is forgotten
 	next    int        // the first of conns that has not been begun
 	opening int        // begun, and not joined
+	ahead   int        // may be opening at the same time
 	buf     []byte     // what one read brings; one for all sockets
 	text    []byte     // scratch
 	frame   []byte     // scratch
@@ -48,7 +50,7 @@ func (f *fleet) newLoop(s sink) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{fleet: f, poller: p, dialect: dialects[f.target.Protocol], sink: s, done: make(chan struct{}), buf: make([]byte, readBuffer)}
+	l := &loop{fleet: f, poller: p, dialect: dialects[f.target.Protocol], sink: s, ahead: f.load.Ahead, done: make(chan struct{}), buf: make([]byte, readBuffer)}
 	f.mu.Lock()
 	f.all = append(f.all, l)
 	f.mu.Unlock()
@@ -69,10 +71,8 @@ func (l *loop) close() error {
 	<-l.done
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range l.conns[:l.next] {
-		if c.phase != ended {
-			c.finish()
-		}
+	for c := range l.begun() {
+		c.leave()
 	}
 	return err
 }
@@ -83,8 +83,8 @@ func (l *loop) events(batch []poll.Event) {
 	from := l.fleet.clock.now()
 	for _, e := range batch {
 		c := l.conns[e.Token]
-		if c.phase == ended {
-			continue // it ended earlier in this batch
+		if c == nil || c.phase == ended {
+			continue // it ended earlier in this batch, or after its event was fetched
 		}
 		if err := c.event(e.Events); err != nil {
 			l.end(c, err)
@@ -93,6 +93,20 @@ func (l *loop) events(batch []poll.Event) {
 	l.fill()
 	l.busy += l.fleet.clock.now() - from
 }
+
+// begun yields the connections that have been begun and not forgotten. The caller must hold mu.
+func (l *loop) begun() iter.Seq[*conn] {
+	return func(yield func(*conn) bool) {
+		for _, c := range l.conns[:l.next] {
+			if c != nil && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// forget drops a connection that has ended. The caller must hold mu.
+func (l *loop) forget(c *conn) { l.conns[c.index] = nil }
 
 func (c *conn) event(e poll.Events) error {
 	if e&(poll.Writable|poll.Hangup) != 0 && (c.phase == dialing || len(c.out) > 0) {
@@ -119,13 +133,14 @@ func (l *loop) add(conns []*conn) {
 
 // fill begins as many of the queued connections as may be under way. The caller must hold mu.
 func (l *loop) fill() {
-	for l.next < len(l.conns) && l.opening < l.fleet.load.Ahead && !l.fleet.failed() {
+	for l.next < len(l.conns) && l.opening < l.ahead && !l.fleet.failed() {
 		c := l.conns[l.next]
 		l.next++
 		if err := c.begin(); err != nil {
 			c.phase = ended
-			l.fleet.fail(err)
-			return
+			l.forget(c)
+			l.fleet.notJoined(err)
+			continue
 		}
 		l.opening++
 	}
@@ -138,7 +153,8 @@ func (l *loop) end(c *conn, why error) {
 	c.finish()
 	if was < joined {
 		l.opening--
-		l.fleet.fail(why)
+		l.forget(c)
+		l.fleet.notJoined(why)
 		return
 	}
 	l.fleet.disconnected(why)

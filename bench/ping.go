@@ -46,7 +46,7 @@ func (o Ping) Run(ctx context.Context) (r *report.Report, err error) {
 	if err := f.reserve(o.Conns); err != nil {
 		return nil, err
 	}
-	flow := newFlow(&l, f, makeChannels(l.Namespace, "ping", 1), o.Conns)
+	flow := newFlow(&l, f, makeChannels(channelPrefix(l.Namespace, "ping"), 1), o.Conns)
 	defer func() {
 		if e := f.close(); err == nil {
 			err = e
@@ -83,7 +83,6 @@ func (o Ping) Run(ctx context.Context) (r *report.Report, err error) {
 	r.Measured, r.ServerCores = report.Figure(l.Duration.Seconds()), busy
 	r.Ping = &report.Ping{Interval: report.Figure(o.Interval.Seconds()), Rate: report.Figure(rate), Rest: rest, CPU: (1e6 * (busy - rest)).Per(rate)}
 	f.noteDisconnects(r)
-	r.Judge()
 	return r, f.err()
 }
 

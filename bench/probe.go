@@ -153,6 +153,25 @@ func parseMetrics(r io.Reader) (map[string]float64, error) {
 	return m, lines.Err()
 }
 
+// awaitCollection returns once the server has collected its garbage, or patience is over.
+func (t *Target) awaitCollection(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	collected := func() float64 {
+		m, err := t.metrics(ctx)
+		if err != nil {
+			return 0
+		}
+		return m[metricCollected]
+	}
+	first := collected()
+	for first != 0 && sleep(ctx, time.Second) == nil {
+		if collected() > first {
+			return
+		}
+	}
+}
+
 func value(m map[string]float64, name string) report.Figure {
 	if v, ok := m[name]; ok {
 		return report.Figure(v)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,6 +28,11 @@ func maybeChild() bool {
 		fmt.Println("listening on ws://127.0.0.1:4242/ws")
 		<-ended
 		fmt.Println("bye")
+	case "work":
+		if err := Work(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "fail":
 		fmt.Println("cannot listen: no luck")
 		os.Exit(3)

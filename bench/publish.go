@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -21,8 +22,9 @@ const (
 // publisher takes turns with them against a server of its own: the ratio of the two says what the gateway costs.
 type Publish struct {
 	Load
-	Conns  int // DefaultPublishConns
-	Depth  int // messages in flight on each socket; DefaultPublishDepth
+	Conns  int     // DefaultPublishConns
+	Depth  int     // messages in flight on each socket; DefaultPublishDepth
+	Rate   float64 // instead: messages a second, all sockets together, whatever the server does; latency counts from when each was meant to be sent
 	QoS    wire.QoS
 	Rounds int // of all that take turns, each Duration/Rounds long; DefaultRounds
 
@@ -72,6 +74,12 @@ func (o Publish) Run(ctx context.Context) (r *report.Report, err error) {
 		if err := t.open(ctx, memory); err != nil {
 			return nil, err
 		}
+	}
+	if o.Rate > 0 {
+		r.Loop, r.Target = report.OpenLoop, report.Figure(o.Rate)
+	}
+	if err := l.ready(ctx); err != nil {
+		return nil, err
 	}
 	for i := range o.Rounds {
 		if err := o.round(ctx, i, all); err != nil {
@@ -144,7 +152,7 @@ func (t *turns) open(ctx context.Context, r *report.Report) error {
 }
 
 func (t *turns) join(ctx context.Context, r *report.Report) error {
-	for _, ch := range makeChannels(t.load.Namespace, "publish", t.o.Conns) {
+	for _, ch := range makeChannels(channelPrefix(t.load.Namespace, "publish"), t.o.Conns) {
 		t.conns = append(t.conns, &conn{post: &post{channel: ch}})
 	}
 	before := t.load.Target.sample(ctx)
@@ -160,15 +168,52 @@ func (t *turns) join(ctx context.Context, r *report.Report) error {
 
 // gateway publishes through the gateway for so long, and returns how many messages a second were acknowledged.
 func (t *turns) gateway(ctx context.Context, d time.Duration) (float64, error) {
-	now := t.fleet.clock.now()
-	t.run.from.Store(now + int64(t.load.Warmup))
-	t.run.to.Store(now + int64(t.load.Warmup+d))
-	t.run.on.Store(true)
-	defer t.run.on.Store(false)
-	if err := t.start(); err != nil {
+	start, ramp := t.fleet.clock.now(), time.Duration(0)
+	if t.o.Rate > 0 {
+		ramp = t.load.Ramp
+	}
+	from := start + int64(ramp+t.load.Warmup)
+	t.run.from.Store(from)
+	t.run.to.Store(from + int64(d))
+	stop, err := t.begin(ctx, start, from+int64(d))
+	if err != nil {
 		return 0, err
 	}
-	if err := t.pause(ctx, t.load.Warmup); err != nil {
+	rate, err := t.measure(ctx, ramp, d)
+	return rate, errors.Join(err, stop(), t.drain(ctx))
+}
+
+// begin starts to publish. stop ends that, and waits until it has.
+func (t *turns) begin(ctx context.Context, start, end int64) (stop func() error, err error) {
+	if t.o.Rate <= 0 {
+		t.run.on.Store(true)
+		return func() error { t.run.on.Store(false); return nil }, t.start()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- t.atRate(ctx, start, end) }()
+	return func() error {
+		cancel()
+		return unlessCancelled(<-ended)
+	}, nil
+}
+
+// atRate publishes on the sockets in turn when a message is due.
+func (t *turns) atRate(ctx context.Context, start, end int64) error {
+	return t.fleet.clock.pace(ctx, schedule{t.o.Rate, t.load.Ramp}, start, end, func(i uint64, at int64) error {
+		c := t.conns[i%uint64(len(t.conns))]
+		c.loop.mu.Lock()
+		defer c.loop.mu.Unlock()
+		if c.phase != joined {
+			return fmt.Errorf("%w: %w", errPublisherGone, c.why)
+		}
+		return c.loop.sink.(*posts).publish(c, 1, at)
+	})
+}
+
+// measure waits until all is warm, and sees how much is acknowledged in so long a time.
+func (t *turns) measure(ctx context.Context, ramp, d time.Duration) (float64, error) {
+	if err := t.pause(ctx, ramp+t.load.Warmup); err != nil {
 		return 0, err
 	}
 	a := t.edge(ctx)
@@ -176,7 +221,6 @@ func (t *turns) gateway(ctx context.Context, d time.Duration) (float64, error) {
 		return 0, err
 	}
 	b := t.edge(ctx)
-	t.run.on.Store(false)
 
 	seconds := b.server.at.Sub(a.server.at).Seconds()
 	t.acked += b.acked - a.acked
@@ -185,7 +229,7 @@ func (t *turns) gateway(ctx context.Context, d time.Duration) (float64, error) {
 	t.machine += b.machine - a.machine
 	t.busy += b.busy - a.busy
 	t.seconds += seconds
-	return float64(b.acked-a.acked) / seconds, t.drain(ctx)
+	return float64(b.acked-a.acked) / seconds, nil
 }
 
 // start fills every socket's window.

@@ -46,6 +46,7 @@ type publisher struct {
 	refusedIn map[int]uint64 // by channel
 	first     string         // refusal
 	errors    uint64
+	positions *positions // of all messages; nil: nobody asks for them
 }
 
 func newPublisher(f *flow, sockets int, rate float64, window int) (*publisher, error) {
@@ -97,7 +98,7 @@ func (p *publisher) closed(ctx context.Context, start, end int64) error {
 	for {
 		window := p.windowAt(start)
 		sent := int64(p.sent.Load())
-		if !p.flow.await(ctx, (sent-window+max(1, window/4))*members-given, stallAfter) {
+		if !p.flow.await(ctx, (sent-window+int64(quarterOf(int(window))))*members-given, stallAfter) {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
@@ -117,6 +118,9 @@ func (p *publisher) closed(ctx context.Context, start, end int64) error {
 		}
 	}
 }
+
+// quarterOf is how much of a window has to be free before it is filled again.
+func quarterOf(window int) int { return max(1, window/4) }
 
 // windowAt is how many messages may be in flight now: it rises during the ramp.
 func (p *publisher) windowAt(start int64) int64 {
@@ -194,11 +198,7 @@ func (p *publisher) awaitAnswers(ctx context.Context, patience time.Duration) {
 
 // published is how many messages a channel was sent.
 func (p *publisher) published(index int) uint64 {
-	if index == nowhere {
-		return 0
-	}
-	channels := uint64(len(p.flow.channels))
-	return (p.sent.Load() + channels - 1 - uint64(index)) / channels
+	return (&published{Sent: p.sent.Load(), Channels: len(p.flow.channels)}).to(index)
 }
 
 // refusedByChannel is how many messages of each channel got an error reply.
@@ -249,7 +249,12 @@ func (a *acks) gap(*conn) {}
 
 func (a *acks) settled(*conn, int64) error { return nil }
 
-func (a *acks) answer(_ *conn, _ *answer, _ int64) { a.acked.Add(1) }
+func (a *acks) answer(_ *conn, x *answer, _ int64) {
+	a.acked.Add(1)
+	if a.positions != nil && x.id > maxJoinID {
+		a.positions.note(x.id-maxJoinID-1, x.seq)
+	}
+}
 
 func (a *acks) refused(_ *conn, id uint64, why *wire.Error) {
 	if id <= maxJoinID {

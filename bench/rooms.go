@@ -25,13 +25,14 @@ type Rooms struct {
 	FlatOut    bool     // instead: as fast as it goes with Window messages in flight
 	Window     int      // over all rooms; DefaultWindow
 	QoS        wire.QoS // of publishing and of the subscriptions
+	Durable    bool     // each socket is a device of a user of its own, which acknowledges what it gets. Its user's cursor stays behind
 }
 
 // Run measures rooms.
 func (o Rooms) Run(ctx context.Context) (*report.Report, error) {
 	b := broadcast{
 		load: o.withDefaults(), scenario: "rooms", channels: o.Rooms, members: o.Members, publishers: o.Publishers,
-		deliveries: o.Rate, window: o.Window, qos: o.QoS,
+		deliveries: o.Rate, window: o.Window, qos: o.QoS, durable: o.Durable,
 	}
 	if b.channels <= 0 {
 		b.channels = DefaultRooms

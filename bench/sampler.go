@@ -125,6 +125,9 @@ func (s *sampler) without(do func() error) error {
 // watch samples until the function that it returns is called, which completes the report: with the series, with what the run was measured on,
 // and with what limited it. Every scenario defers it.
 func (l *Load) watch(ctx context.Context, r *report.Report) (done func()) {
+	if l.gather != nil {
+		return func() {} // the mixed run that it is a part of watches
+	}
 	s := l.sampler
 	l.describe(r)
 	ctx, cancel := context.WithCancel(ctx)
@@ -182,6 +185,7 @@ func (s *sampler) sampleFleets(p *report.Point, seconds float64) {
 	s.mu.Unlock()
 	for _, f := range fleets {
 		p.Connections += int(f.standing.Load())
+		now.delivered += uint64(f.remote.Load())
 		for _, l := range f.every() {
 			l.mu.Lock()
 			busy := l.busy

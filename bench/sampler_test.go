@@ -58,11 +58,11 @@ func TestPublishesAreInTheSeries(t *testing.T) {
 func TestConnectionsThatEndAreNotCounted(t *testing.T) {
 	l := load(t, newMiniServer(t)).withDefaults()
 	f := newFleet(&l, 1)
-	flow := newFlow(&l, f, makeChannels(l.Namespace, "x", 1), 3)
+	flow := newFlow(&l, f, makeChannels(channelPrefix(l.Namespace, "x"), 1), 3)
 	if err := f.open(flow.newSink); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.join(t.Context(), f.loops, makeConns(3, flow.channels[0], 0, 0)); err != nil {
+	if err := f.join(t.Context(), f.loops, makeConns(3, flow.channels, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	if n := f.standing.Load(); n != 3 {
@@ -120,7 +120,7 @@ func TestAServerShortOfDescriptors(t *testing.T) {
 	if server == 0 || server >= limit {
 		t.Skipf("process 1 may have %d descriptors, this one %d", server, limit)
 	}
-	if err := f.checkFiles(server); !errors.Is(err, ErrFiles) {
+	if err := f.checkFiles(server, server); !errors.Is(err, ErrFiles) {
 		t.Error(err)
 	}
 }

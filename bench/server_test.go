@@ -36,6 +36,7 @@ type miniServer struct {
 	subs    map[string][]*miniConn
 	log     uint64            // sequence of the stream
 	last    map[string]uint64 // of each channel
+	accept  func(n int) bool  // the n-th connection, from 0; nil: all
 	refuse  func(n uint64) bool
 	deliver func(c *miniConn, n uint64, frame []byte) [][]byte // n counts messages; nil: the frame as it is
 	after   func(published uint64)                             // called with mu held
@@ -111,8 +112,12 @@ func (s *miniServer) socket(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	c := &miniConn{Conn: raw, index: len(s.conns)}
 	s.conns[c] = true
+	accept := s.accept == nil || s.accept(c.index)
 	s.mu.Unlock()
 	defer s.gone(c)
+	if !accept {
+		return
+	}
 	for {
 		text, err := wsutil.ReadClientText(rw)
 		if err != nil {
@@ -133,6 +138,13 @@ func (s *miniServer) gone(c *miniConn) {
 			r.conn = nil
 		}
 	}
+	for name := range s.subs {
+		s.leave(c, name)
+	}
+}
+
+func (s *miniServer) leave(c *miniConn, channel string) {
+	s.subs[channel] = slices.DeleteFunc(s.subs[channel], func(x *miniConn) bool { return x == c })
 }
 
 func (s *miniServer) commands(c *miniConn, text []byte) error {
@@ -174,6 +186,11 @@ func (s *miniServer) commands(c *miniConn, text []byte) error {
 				Channel: cmd.Subscribe.Channel, Epoch: "e", Seq: s.log, QoS: cmd.Subscribe.QoS,
 			})
 			s.mu.Unlock()
+		case wire.OpUnsubscribe:
+			s.mu.Lock()
+			s.leave(c, cmd.Unsubscribe.Channel)
+			s.mu.Unlock()
+			out = wire.AppendUnsubscribeReply(out, cmd.ID, cmd.Unsubscribe.Channel)
 		case wire.OpPublish:
 			out = s.publish(out, &cmd)
 		}

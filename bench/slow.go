@@ -102,13 +102,13 @@ type slowRun struct {
 
 // open connects the publisher and the live readers.
 func (s *slowRun) open(ctx context.Context) (err error) {
-	channels := makeChannels(s.o.Namespace, "slow", 1)
+	channels := makeChannels(channelPrefix(s.o.Namespace, "slow"), 1)
 	s.slow = newFlow(&s.o.Load, s.fleet, channels, s.o.Readers)
 	if err := s.fleet.open(func() sink { return &deliveries{flow: s.slow, hist: report.NewHistogram(), each: s.reached} }); err != nil {
 		return err
 	}
 	s.loops = slices.Clone(s.fleet.loops)
-	s.live, err = newLiveTraffic(ctx, &s.o.Load, s.fleet, channels[0], s.o.Live)
+	s.live, err = newLiveTraffic(ctx, &s.o.Load, s.fleet, channels, s.o.Live)
 	return err
 }
 
@@ -128,7 +128,7 @@ func (s *slowRun) run(ctx context.Context) error {
 		return err
 	}
 	o.Progress(fmt.Sprintf("connecting %d readers, which then stop reading", o.Readers))
-	if err := s.fleet.join(ctx, s.loops, makeConns(o.Readers, s.slow.channels[0], s.live.p.sent.Load(), slowBuffer)); err != nil {
+	if err := s.fleet.join(ctx, s.loops, makeConns(o.Readers, s.slow.channels, s.live.p.sent.Load(), slowBuffer)); err != nil {
 		return err
 	}
 	if err := s.each(func(c *conn) error { return c.setDeaf(true) }); err != nil {
@@ -147,7 +147,9 @@ func (s *slowRun) run(ctx context.Context) error {
 	}
 	s.live.p.awaitAnswers(ctx, o.Drain)
 	s.slow.await(ctx, int64(s.live.p.sent.Load()-s.goal+uint64(o.Messages))*int64(o.Readers), o.Drain)
-	s.live.flow.verdict(s.r, s.live.p)
+	if err := s.live.flow.verdict(ctx, s.r, s.live.p); err != nil {
+		return err
+	}
 	s.r.Stalled.Stretches, s.r.SendDelay = s.live.stretches, s.live.p.delay.Latency()
 	s.r.Latency, s.r.LatencyOf = s.live.latest, "delivery to live readers while the others catch up"
 	return context.Cause(ctx)
@@ -157,7 +159,7 @@ func (s *slowRun) run(ctx context.Context) error {
 func (s *slowRun) each(f func(c *conn) error) error {
 	for _, l := range s.loops {
 		l.mu.Lock()
-		for _, c := range l.conns {
+		for c := range l.begun() {
 			if c.phase != joined {
 				continue
 			}
@@ -203,15 +205,19 @@ func (s *slowRun) reached(_ *conn, t *track, now int64) {
 func (s *slowRun) catchUp(ctx context.Context, _ <-chan struct{}) error {
 	s.left.Store(int64(s.o.Readers))
 	s.goal = s.live.p.sent.Load() // deaf readers' loops do not look at it yet: nothing reaches them
-	before := s.live.flow.moment(ctx, s.live.p)
+	before, err := s.live.flow.moment(ctx, s.live.p)
+	if err != nil {
+		return err
+	}
 	s.resumed = s.fleet.clock.now()
 	if err := s.each(func(c *conn) error { return errors.Join(setBuffer(c.fd, readerBuffer), c.setDeaf(false)) }); err != nil {
 		return err
 	}
-	err := s.untilCaughtUp(ctx)
-	s.live.flow.window(s.r, s.live.p, before, s.live.flow.moment(ctx, s.live.p))
+	err = s.untilCaughtUp(ctx)
+	after, failed := s.live.flow.moment(ctx, s.live.p)
+	s.live.flow.window(s.r, s.live.p, before, after)
 	s.tellTimes()
-	return err
+	return errors.Join(err, failed)
 }
 
 func (s *slowRun) untilCaughtUp(ctx context.Context) error {
@@ -248,7 +254,7 @@ func (s *slowRun) untilCaughtUp(ctx context.Context) error {
 func (s *slowRun) lag() (readers int, missing uint64) {
 	for _, l := range s.loops {
 		l.mu.Lock()
-		for _, c := range l.conns {
+		for c := range l.begun() {
 			if t := &c.tracks[0]; t.done == 0 && c.phase == joined {
 				readers, missing = readers+1, missing+s.goal+1-t.next
 			}
@@ -263,7 +269,7 @@ func (s *slowRun) tellTimes() {
 	var took []int64
 	for _, l := range s.loops {
 		l.mu.Lock()
-		for _, c := range l.conns {
+		for c := range l.begun() {
 			for i := range c.tracks {
 				if at := c.tracks[i].done; at != 0 {
 					took = append(took, at-s.resumed)

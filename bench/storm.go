@@ -203,7 +203,7 @@ func (s *stormRun) storm(ctx context.Context) (err error) {
 		return err
 	}
 	s.loops = slices.Clone(f.loops)
-	live, err := newLiveTraffic(ctx, &o.Load, f, makeChannels(o.Namespace, "storm", 1)[0], o.Live)
+	live, err := newLiveTraffic(ctx, &o.Load, f, makeChannels(channelPrefix(o.Namespace, "storm"), 1), o.Live)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,10 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 		s.r.Note("the server's metrics could not be read: %v", err)
 	}
 	s.open.Store(int64(o.Users))
-	from := live.flow.moment(ctx, live.p)
+	from, err := live.flow.moment(ctx, live.p)
+	if err != nil {
+		return err
+	}
 	began := f.clock.now()
 	if err := f.join(ctx, s.loops, s.conns()); err != nil {
 		return err
@@ -248,7 +251,11 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 	x.Joined = second(f.clock.now())
 	s.awaitAll(ctx)
 	published := s.r.Published
-	live.flow.window(s.r, live.p, from, live.flow.moment(ctx, live.p))
+	to, err := live.flow.moment(ctx, live.p)
+	if err != nil {
+		return err
+	}
+	live.flow.window(s.r, live.p, from, to)
 	s.r.Published, s.r.CPUPublish = published, report.Unknown
 	x.Acked = second(f.clock.now())
 	delivered, total := int64(0), uint64(0)
@@ -306,28 +313,27 @@ func (s *stormRun) verdict(f *fleet) {
 		l.mu.Lock()
 		d := l.sink.(*devices)
 		all.add(d.counts)
-		for _, c := range l.conns {
+		for c := range l.begun() {
 			t := &c.tracks[0]
 			s.r.Lost += t.lost(uint64(s.o.Messages), s.refused[t.ch.index])
 			s.r.Wrong += t.wrong
-		}
-		if d.ackErrors > 0 {
-			s.r.Note("%d acks were refused, the first: %s", d.ackErrors, d.firstError)
 		}
 		l.mu.Unlock()
 	}
 	s.r.Received, s.r.Duplicated, s.r.Reordered, s.r.Gaps, s.r.Foreign = all.received, all.duplicated, all.reordered, all.gaps, all.foreign
 	f.noteDisconnects(s.r)
+	(&fleet{loops: s.loops}).noteAcks(s.r)
 }
 
 // verdict adds what was wrong with live traffic.
 func (s *liveTraffic) verdict(r *report.Report) {
+	refused := s.p.refusedByChannel()
 	s.loop.mu.Lock()
 	defer s.loop.mu.Unlock()
 	d := s.loop.sink.(*deliveries)
-	for _, c := range s.loop.conns {
+	for c := range s.loop.begun() {
 		t := &c.tracks[0]
-		r.Lost += t.lost(s.p.published(t.ch.index), s.p.refusals())
+		r.Lost += t.lost(s.p.published(t.ch.index), refused[t.ch.index])
 		r.Wrong += t.wrong
 	}
 	r.Duplicated += d.counts.duplicated

@@ -9,7 +9,7 @@ import (
 	"github.com/jetwire/jetwire/bench/report"
 )
 
-// liveTraffic is sockets that always read one channel, and what is published to it, stretch by stretch.
+// liveTraffic is sockets that always read, a number of them on each channel, and what is published to it, stretch by stretch.
 type liveTraffic struct {
 	load      *Load
 	flow      *flow
@@ -19,9 +19,9 @@ type liveTraffic struct {
 	stretches []report.Stretch
 }
 
-// newLiveTraffic connects the publisher and so many sockets. Its loop is one of the fleet's, which must be open.
-func newLiveTraffic(ctx context.Context, l *Load, f *fleet, ch *channel, sockets int) (*liveTraffic, error) {
-	s := &liveTraffic{load: l, flow: newFlow(l, f, []*channel{ch}, sockets)}
+// newLiveTraffic connects the publisher, and so many sockets for each channel. Its loop is one of the fleet's, which must be open.
+func newLiveTraffic(ctx context.Context, l *Load, f *fleet, channels []*channel, members int) (*liveTraffic, error) {
+	s := &liveTraffic{load: l, flow: newFlow(l, f, channels, members)}
 	var err error
 	if s.loop, err = f.newLoop(s.flow.newSink()); err != nil {
 		return nil, err
@@ -34,15 +34,16 @@ func newLiveTraffic(ctx context.Context, l *Load, f *fleet, ch *channel, sockets
 	if err := s.p.join(ctx); err != nil {
 		return nil, err
 	}
+	sockets := members * len(channels)
 	l.Progress(fmt.Sprintf("connecting %d live readers", sockets))
-	return s, f.join(ctx, []*loop{s.loop}, makeConns(sockets, ch, 0, 0))
+	return s, f.join(ctx, []*loop{s.loop}, makeConns(sockets, channels, 0, 0))
 }
 
-// makeConns makes connections that listen to a channel and have got the first so many messages.
-func makeConns(n int, ch *channel, had uint64, buffer int) []*conn {
+// makeConns makes connections that listen to the channels in turn and have got the first so many messages of each.
+func makeConns(n int, channels []*channel, had uint64, buffer int) []*conn {
 	conns := make([]*conn, n)
 	for i := range conns {
-		conns[i] = &conn{buffer: buffer, tracks: []track{{ch: ch, next: had + 1}}}
+		conns[i] = &conn{buffer: buffer, tracks: []track{{ch: channels[i%len(channels)], next: had + 1}}}
 	}
 	return conns
 }

@@ -30,6 +30,8 @@ type hole struct{ from, to uint64 }
 type track struct {
 	ch       *channel
 	restored bool // the server knows the subscription: it is not asked for
+	late     bool // it begins while messages are published: the first to come has any number
+	changing bool // it, or its end, was asked for and not answered
 
 	next  uint64 // the number expected, 0 standing for 1
 	seq   uint64 // position in the log: of the last stored message, or of the subscription
@@ -39,6 +41,9 @@ type track struct {
 	got   uint64 // sequence of the last message; of what waits to be acknowledged, where acks are sent
 	asked uint64 // last ack sent
 	acked uint64 // last ack answered, or what the server had stored
+	first uint64 // of a late one: the lowest number that came
+	since uint64 // position of the subscription
+	until uint64 // of a late one: the number up to which it is judged
 	wrong uint64 // messages whose seq or prev contradicts their numbers
 }
 
@@ -49,6 +54,9 @@ func (t *track) see(m *push) verdict {
 	}
 	if t.next == 0 {
 		t.next = 1
+		if t.late {
+			t.first, t.next = m.n, m.n
+		}
 	}
 	v := inOrder
 	switch {
@@ -58,6 +66,12 @@ func (t *track) see(m *push) verdict {
 		v = skipped
 		t.miss(hole{t.next, m.n - 1})
 		t.next = m.n + 1
+	case m.n < t.first:
+		v = reordered
+		if m.n+1 < t.first {
+			t.miss(hole{m.n + 1, t.first - 1})
+		}
+		t.first = m.n
 	default:
 		v = duplicated
 		if t.fill(m.n) {

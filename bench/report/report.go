@@ -39,7 +39,8 @@ type Report struct {
 	Ramp        Figure   `json:"ramp_seconds"`
 	Loop        string   `json:"loop,omitempty"` // OpenLoop or ClosedLoop
 
-	Gateways []string `json:"gateways,omitempty"` // if there are several: the server's figures are their sums
+	Processes int      `json:"load_processes,omitempty"` // that held the subscribers' sockets, beside the one that published; 0: there was only one
+	Gateways  []string `json:"gateways,omitempty"`       // if there are several: the server's figures are their sums
 
 	// Of the server. A slope over the steps of idle; elsewhere the difference that the connections of the run made.
 	ServerRSS   Figure `json:"server_rss_bytes_per_connection" measure:"server RSS per connection;bytes;less"`
@@ -84,9 +85,12 @@ type Report struct {
 	Raw     Figure  `json:"raw_published_per_second" measure:"raw publisher;/s;"`
 	Ratio   Figure  `json:"ratio_to_raw" measure:"ratio to raw;;more"`
 
-	Stalled *Stalled `json:"slow_readers,omitempty" measure:""`
-	Cursors *Cursors `json:"durable,omitempty" measure:""`
-	Storm   *Storm   `json:"resume_storm,omitempty" measure:""`
+	Stalled  *Stalled  `json:"slow_readers,omitempty" measure:""`
+	Cursors  *Cursors  `json:"durable,omitempty" measure:""`
+	Parts    []Part    `json:"parts,omitempty" measure:""` // of mixed
+	Connects *Connects `json:"connect,omitempty" measure:""`
+	Churn    *Churn    `json:"churn,omitempty" measure:""`
+	Storm    *Storm    `json:"resume_storm,omitempty" measure:""`
 
 	Ping *Ping `json:"ping,omitempty" measure:""`
 

@@ -27,6 +27,12 @@ func (r *Report) WriteText(w io.Writer) error {
 		t.stalled(r)
 	case "durable":
 		t.cursors(r)
+	case "mixed":
+		t.mixed(r)
+	case "churn":
+		t.churn(r)
+	case "connect":
+		t.connects(r)
 	case "resume-storm":
 		t.storm(r)
 	default:
@@ -45,7 +51,7 @@ func (t *textReport) line(name, format string, args ...any) {
 
 func (t *textReport) head(r *Report) {
 	fmt.Fprintf(&t.b, "%s: %s sockets, %s channels, QoS %d", r.Scenario, count(r.Connections), count(r.Channels), r.QoS)
-	if r.Scenario != "idle" && r.Cursors == nil && r.Ping == nil {
+	if r.Scenario != "idle" && r.Cursors == nil && r.Ping == nil && r.Connects == nil {
 		fmt.Fprintf(&t.b, ", %s bytes", r.Sizes)
 		if r.Sizes != strconv.Itoa(r.Payload) {
 			fmt.Fprintf(&t.b, " (%d on average)", r.Payload)
@@ -65,6 +71,9 @@ func (t *textReport) head(r *Report) {
 		}
 	}
 	t.b.WriteByte('\n')
+	if r.Processes > 0 {
+		t.line("processes", "%d load processes held the sockets; the figures of the client are their sum with the publisher's", r.Processes)
+	}
 	if len(r.Gateways) > 0 {
 		t.line("gateways", "%s; the server's figures are their sums", strings.Join(r.Gateways, ", "))
 	}
@@ -143,8 +152,12 @@ func (t *textReport) stalled(r *Report) {
 }
 
 func (t *textReport) publish(r *Report) {
-	t.line("published", "%s acknowledged/s, %s µs of server CPU each, %s cores",
-		r.Published.Text(0), r.CPUPublish.Text(2), r.ServerCores.Text(2))
+	asked := ""
+	if r.Target.Known() {
+		asked = " of " + r.Target.Text(0) + " asked for"
+	}
+	t.line("published", "%s acknowledged/s%s, %s µs of server CPU each, %s cores",
+		r.Published.Text(0), asked, r.CPUPublish.Text(2), r.ServerCores.Text(2))
 	if r.Raw.Known() {
 		t.line("raw", "%s/s by an asynchronous JetStream publisher; ratio %s", r.Raw.Text(0), r.Ratio.Text(2))
 	}

@@ -41,6 +41,10 @@ func rampFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{Name: "ramp", Usage: "`TIME` " + usage, Category: "load"}
 }
 
+func processesFlag() cli.Flag {
+	return &cli.IntFlag{Name: "processes", Usage: "load `PROCESSES` that hold the sockets, beside the one that publishes (default: none, or as many as their file limits demand)", Category: "load"}
+}
+
 // running says that the server under test runs already.
 func running(c *cli.Context) bool { return len(c.StringSlice("url")) > 0 }
 
@@ -57,7 +61,7 @@ func (p *program) loadOf(c *cli.Context, t *bench.Target) (bench.Load, error) {
 	l := bench.Load{
 		Target: t, Duration: c.Duration("duration"), Warmup: c.Duration("warmup"), Drain: c.Duration("drain"),
 		Ramp: c.Duration("ramp"), Namespace: c.String("namespace"), Loops: c.Int("loops"), Sources: c.Int("sources"),
-		OneByOne: c.Bool("one-by-one"),
+		OneByOne: c.Bool("one-by-one"), Processes: c.Int("processes"), Worker: workerProgram(),
 	}
 	if l.Duration <= 0 {
 		return l, fmt.Errorf("%w: --duration must be more than nothing", errUsage)

@@ -61,7 +61,8 @@ func (p *program) app() *cli.App {
 		Description: "Each scenario runs against --url, or against a server that jetbench builds, or takes from\n" +
 			"--server-binary, and starts with a data directory of its own that is removed afterwards.",
 		Commands: []*cli.Command{
-			p.fanout(), p.rooms(), p.idle(), p.ping(), p.publish(), p.slowReaders(), p.durable(), p.resumeStorm(), p.soak(), p.batches(), p.echo(), p.natsServer(),
+			p.idle(), p.connect(), p.fanout(), p.rooms(), p.ping(), p.publish(), p.slowReaders(), p.durable(), p.resumeStorm(), p.churn(), p.mixed(),
+			p.soak(), p.batches(), p.echo(), p.natsServer(), p.worker(),
 		},
 		Writer: p.out, ErrWriter: p.log,
 		HideVersion:     true,

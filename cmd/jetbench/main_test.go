@@ -19,9 +19,9 @@ import (
 	"github.com/jetwire/jetwire/bench/report"
 )
 
-// TestMain lets the test binary be what jetbench starts itself as: the raw publisher's NATS server.
+// TestMain lets the test binary be what jetbench starts itself as: the raw publisher's NATS server, and load processes.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "nats-server" {
+	if len(os.Args) > 1 && (os.Args[1] == "nats-server" || os.Args[1] == workerName) {
 		main()
 		return
 	}
@@ -108,6 +108,62 @@ func TestIdleAgainstARealServer(t *testing.T) {
 	}
 }
 
+func TestConnectAgainstARealServer(t *testing.T) {
+	r := measured(t, "connect", "--conns", "60", "--rate", "300", "--hold", "10ms", "--storm", "--ramp", "50ms")
+	x := r.Connects
+	if x == nil || len(x.Waves) != 2 || r.Received != 60 || x.Waves[1].Joined != 60 || !(x.Waves[0].CPU > 0) || x.Waves[0].Latency.Count != 60 {
+		t.Errorf("%+v", x)
+	}
+}
+
+func TestChurnAgainstARealServer(t *testing.T) {
+	for _, qos := range []string{"0", "1"} {
+		r := measured(t, "churn", "--conns", "40", "--channels", "4", "--rate", "800", "--joins", "100", "--stay", "200ms", "--changes", "100", "--settle", "100ms", "--qos", qos)
+		x := r.Churn
+		if x == nil || x.Came != 100 || x.Failed != 0 || x.Changed < 80 || x.Judged < 140 || len(x.Stretches) != 4 || !(x.RSSAfter > 0) || !(x.CPUVisit > 0) {
+			t.Errorf("QoS %s: %+v", qos, x)
+		}
+	}
+}
+
+func TestMixedAgainstARealServer(t *testing.T) {
+	r := measured(t, "mixed", "--conns", "100", "--rate", "600", "--publishes", "100", "--requests", "50", "--joins", "20", "--payload", "64-256")
+	if len(r.Parts) != len(bench.Classes) || !(r.Delivered > 300) || !(r.ServerCores > 0) || r.Latency.Count == 0 {
+		t.Fatalf("%+v", r)
+	}
+	for _, p := range r.Parts {
+		if p.Latency.Count == 0 || p.Of != "sockets" && !(p.PerSecond > p.Asked/2) {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+func TestPublishAtARateAgainstARealServer(t *testing.T) {
+	r := measured(t, "publish", "--conns", "10", "--rate", "200", "--rounds", "1", "--classes", "none", "--ramp", "100ms")
+	if r.Published < 150 || r.Published > 250 || r.Target != 200 || r.Latency.Count < 150 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestDurableRoomsAgainstARealServer(t *testing.T) {
+	r := measured(t, "rooms", "--rooms", "5", "--members", "4", "--rate", "400", "--durable")
+	if r.Received != 4*r.Sent {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestLoadProcessesAgainstARealServer(t *testing.T) {
+	for _, args := range [][]string{
+		{"fanout", "--conns", "50", "--rate", "2000"}, {"rooms", "--rooms", "10", "--members", "5", "--flat-out"},
+		{"idle", "--steps", "10,50", "--settle", "10ms"}, {"connect", "--conns", "50", "--flat-out", "--hold", "1ms"},
+	} {
+		r := measured(t, append(args, "--processes", "2")...)
+		if r.Processes != 2 || r.Connections != 50 || r.Received == 0 || args[0] == "fanout" && r.Received != 50*r.Sent {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}
+
 func TestPublishAgainstARealServer(t *testing.T) {
 	r := measured(t, "publish", "--conns", "50", "--depth", "4", "--rounds", "2")
 	if len(r.Rounds) != 2 || r.Published < 100 || r.Raw < 100 || !(r.Ratio > 0) {
@@ -183,7 +239,7 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"fanout", "--url", "ws://127.0.0.1:1/ws"}, // no token
 		{"fanout", "--qos", "3"}, {"fanout", "--no-such-flag"}, {"fanout", "stray"}, {"fanout", "--payload", "5"},
-		{"fanout", "--namespace", "a b"}, {"fanout", "--duration", "0"}, {"idle", "--steps", "5,4"}, {"idle", "--steps", "x"},
+		{"fanout", "--namespace", "a b"}, {"mixed", "--mix", "pigeons:2"}, {"fanout", "--payload", "9-5"}, {"fanout", "--ramp", "-1s"}, {"fanout", "--duration", "0"}, {"idle", "--steps", "5,4"}, {"idle", "--steps", "x"},
 		{"resume-storm", "--kill", "--url", "ws://127.0.0.1:1/ws"},
 	} {
 		if out, _, err := jetbench(t, args...); !errors.Is(err, errUsage) {

@@ -67,7 +67,9 @@ func classArgs(dir string, list []string) ([]string, error) {
 func (p *program) publish() *cli.Command {
 	flags := []cli.Flag{
 		&cli.IntFlag{Name: "conns", Usage: "sockets", Value: bench.DefaultPublishConns},
-		&cli.IntFlag{Name: "depth", Usage: "`MESSAGES` in flight on each", Value: bench.DefaultPublishDepth},
+		&cli.IntFlag{Name: "depth", Usage: "`MESSAGES` in flight on each (closed loop)", Value: bench.DefaultPublishDepth},
+		&cli.Float64Flag{Name: "rate", Usage: "instead of --depth: messages a second, all sockets together (open loop: latency counts from when a message was meant to be sent); no raw publisher then"},
+		rampFlag("before the warm-up in which the rate rises from nothing"),
 		&cli.IntFlag{Name: "rounds", Usage: "turns of the gateway and of the raw publisher", Value: bench.DefaultRounds},
 		&cli.StringFlag{Name: classesFlag, Usage: "durability `CLASSES` that take turns with the server's default, with commas: " + strings.Join(slices.Sorted(maps.Keys(classes)), ", ") +
 			"; of a running server, NAMESPACES that have them; none for none", Value: defaultClasses},
@@ -75,7 +77,7 @@ func (p *program) publish() *cli.Command {
 	}
 	return p.command("publish", "sockets that publish, against a raw JetStream publisher", flags, func(c *cli.Context) error {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (r *report.Report, err error) {
-			o := bench.Publish{Load: l, Conns: c.Int("conns"), Depth: c.Int("depth"), Rounds: c.Int("rounds"), QoS: q}
+			o := bench.Publish{Load: l, Conns: c.Int("conns"), Depth: c.Int("depth"), Rounds: c.Int("rounds"), QoS: q, Rate: c.Float64("rate")}
 			list, err := classList(c)
 			if err != nil {
 				return nil, err
@@ -86,7 +88,7 @@ func (p *program) publish() *cli.Command {
 				}
 				o.Namespaces = append(o.Namespaces, class)
 			}
-			if c.Bool("no-raw") {
+			if c.Bool("no-raw") || o.Rate > 0 {
 				return o.Run(ctx)
 			}
 			s, err := p.rawServer(ctx, c.Int("conns")*c.Int("depth"))

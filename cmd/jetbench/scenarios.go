@@ -16,10 +16,11 @@ import (
 
 func paceFlags(rate float64) []cli.Flag {
 	return []cli.Flag{
-		&cli.Float64Flag{Name: "rate", Usage: "deliveries a second, all sockets together", Value: rate},
-		&cli.BoolFlag{Name: "flat-out", Usage: "no rate: as fast as it goes with --window messages in flight"},
+		&cli.Float64Flag{Name: "rate", Usage: "deliveries a second, all sockets together (open loop: latency counts from when a message was meant to be sent)", Value: rate},
+		&cli.BoolFlag{Name: "flat-out", Usage: "no rate (closed loop): as fast as it goes with --window messages in flight"},
 		&cli.IntFlag{Name: "window", Usage: "`MESSAGES` in flight when flat out", Value: bench.DefaultWindow},
-		rampFlag("before the warm-up in which the rate (flat out: the window) rises from nothing"),
+		rampFlag("before the warm-up in which the rate (flat out: the window) rises from nothing"), processesFlag(),
+		&cli.BoolFlag{Name: "durable", Usage: "each socket is a device of a user of its own, and acknowledges what it gets"},
 	}
 }
 
@@ -29,7 +30,7 @@ func (p *program) fanout() *cli.Command {
 	return p.command("fanout", "many sockets on one channel", flags, func(c *cli.Context) error {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Fanout{
-				Load: l, Conns: c.Int("conns"), Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q,
+				Load: l, Conns: c.Int("conns"), Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q, Durable: c.Bool("durable"),
 			}.Run(ctx)
 		})
 	})
@@ -44,7 +45,7 @@ func (p *program) rooms() *cli.Command {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Rooms{
 				Load: l, Rooms: c.Int("rooms"), Members: c.Int("members"), Publishers: c.Int("publishers"),
-				Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q,
+				Rate: c.Float64("rate"), FlatOut: c.Bool("flat-out"), Window: c.Int("window"), QoS: q, Durable: c.Bool("durable"),
 			}.Run(ctx)
 		})
 	})
@@ -56,7 +57,7 @@ func (p *program) idle() *cli.Command {
 		&cli.IntFlag{Name: "conns", Usage: "the last step, others beyond it left out (default: as --steps says)"},
 		&cli.BoolFlag{Name: "own", Usage: "each socket also listens to a channel of its own"},
 		&cli.DurationFlag{Name: "settle", Usage: "`TIME` for memory to settle on each step, at most", Value: bench.DefaultSettle},
-		rampFlag("over which each step's connections are spread (default: as fast as they go)"),
+		rampFlag("over which each step's connections are spread (default: as fast as they go)"), processesFlag(),
 	)
 	return p.command("idle", "sockets that wait: memory for each, and what connecting costs", flags, func(c *cli.Context) error {
 		list, err := parseSteps(c.String("steps"), c.Int("conns"))
