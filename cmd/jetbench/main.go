@@ -62,14 +62,15 @@ func (p *program) app() *cli.App {
 			"--server-binary, and starts with a data directory of its own that is removed afterwards.",
 		Commands: []*cli.Command{
 			p.idle(), p.connect(), p.fanout(), p.rooms(), p.ping(), p.publish(), p.slowReaders(), p.durable(), p.resumeStorm(), p.churn(), p.mixed(),
-			p.soak(), p.batches(), p.echo(), p.natsServer(), p.worker(),
+			p.runFile(), p.soak(), p.batches(), p.echo(), p.natsServer(), p.worker(),
 		},
 		Writer: p.out, ErrWriter: p.log,
-		HideVersion:     true,
-		HideHelpCommand: true,
-		ExitErrHandler:  func(*cli.Context, error) {}, // main maps errors to exit statuses
-		OnUsageError:    usageError,
-		Suggest:         true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // an argument of the server may have commas
+		HideHelpCommand:           true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // main maps errors to exit statuses
+		OnUsageError:              usageError,
+		Suggest:                   true,
 	}
 }
 
