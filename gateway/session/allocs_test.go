@@ -1,0 +1,54 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// still is a connection and a broker that keep nothing and allocate nothing.
+type still struct{ Broker }
+
+func (still) Send([]byte)             {}
+func (still) Close(wire.Code, string) {}
+func (still) Establish()              {}
+func (still) SetReading(bool)         {}
+
+func (still) Rules(string) (auth.Rules, error) { return auth.Rules{}, nil }
+
+func (still) Subscribe(_ Conn, r Request, attached func(wire.SubscribeReply), done func(Subscription, error)) {
+	attached(wire.SubscribeReply{Channel: r.Channel, Epoch: "e", QoS: r.QoS})
+	done(still{}, nil)
+}
+
+func (still) Ack(string, uint64) error { return nil }
+func (still) Acked() (string, uint64)  { return "e", 0 }
+func (still) Drained()                 {}
+func (still) Cancel()                  {}
+
+// TestConnectAllocations: what a session allocates to connect, sign in and subscribe, the grant and the token's text included. A
+// change that needs more has to say why.
+func TestConnectAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool forgets on purpose under the race detector")
+	}
+	frame := []byte(`{"id":1,"connect":{"token":"alice"}}{"id":2,"subscribe":{"channel":"chat.lobby"}}`)
+	o := Options{
+		Verify: func(string, time.Time) (*auth.Grant, error) { return &auth.Grant{User: "alice"}, nil },
+		Broker: still{}, MaxSubscriptions: 3, MaxInFlight: 4,
+		Now: time.Now, Refused: func(wire.Code) {},
+	}
+	withLogger(&o)
+	if n := testing.AllocsPerRun(100, func() {
+		s := New(&o, still{})
+		s.Receive(true, frame)
+		if s.grant == nil || s.subs == nil || s.subs.place == nil {
+			t.Fatal("not subscribed")
+		}
+		s.Closed()
+	}); n > 12 {
+		t.Errorf("%v allocations", n)
+	}
+}
