@@ -11,7 +11,7 @@ import (
 )
 
 func (p *program) connect() *cli.Command {
-	flags := []cli.Flag{
+	flags := append(peerFlags(),
 		&cli.IntFlag{Name: "conns", Usage: "sockets", Value: bench.DefaultConnectConns},
 		&cli.Float64Flag{Name: "rate", Usage: "sockets a second (open loop: latency counts from when a socket was meant to be opened)", Value: bench.DefaultConnectRate},
 		&cli.BoolFlag{Name: "flat-out", Usage: "no rate (closed loop): as fast as it goes with --window sockets opening at the same time"},
@@ -19,7 +19,7 @@ func (p *program) connect() *cli.Command {
 		&cli.DurationFlag{Name: "hold", Usage: "`TIME` for which all stay", Value: bench.DefaultHold},
 		&cli.BoolFlag{Name: "storm", Usage: "then close all at once, and have them come back flat out"},
 		rampFlag("in which the rate rises from nothing"), processesFlag(),
-	}
+	)
 	cmd := p.command("connect", "sockets that connect, sign in, subscribe, stay and close: what that costs, and how long it takes", flags, func(c *cli.Context) error {
 		return p.measure(c, func(ctx context.Context, l bench.Load, q wire.QoS) (*report.Report, error) {
 			return bench.Connect{

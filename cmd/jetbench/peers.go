@@ -76,7 +76,7 @@ func (p *program) measurePeers(c *cli.Context, run scenario) (err error) {
 	}
 	for round := range c.Int("rounds") {
 		for _, x := range field {
-			p.progress(fmt.Sprintf("round %d of %d: %s", round+1, c.Int("rounds"), x.name))
+			t.progress(fmt.Sprintf("round %d of %d: %s", round+1, c.Int("rounds"), x.name))
 			if err := t.measure(c.Context, x); err != nil {
 				return fmt.Errorf("%s: %w", x.name, err)
 			}
@@ -99,6 +99,12 @@ func (p *program) measurePeers(c *cli.Context, run scenario) (err error) {
 		return errBroken
 	}
 	return nil
+}
+
+func (t *contest) progress(line string) {
+	if !t.c.Bool("quiet") {
+		t.p.progress(line)
+	}
 }
 
 func (t *contest) check() error {
@@ -127,7 +133,7 @@ func (t *contest) prepare(ctx context.Context) (err error) {
 		t.root = strings.TrimSpace(string(out))
 	}
 	if t.binary = t.c.String("peers-binary"); t.binary == "" {
-		t.p.progress("building the peers")
+		t.progress("building the peers")
 		t.binary = filepath.Join(t.scratch, "peers")
 		if err := t.build(ctx); err != nil {
 			return err
@@ -136,7 +142,7 @@ func (t *contest) prepare(ctx context.Context) (err error) {
 	if t.c.String("server-binary") != "" {
 		return nil
 	}
-	t.p.progress("building the server")
+	t.progress("building the server")
 	binary := filepath.Join(t.scratch, "jetwire")
 	if err := build(ctx, binary); err != nil {
 		return err

@@ -67,6 +67,14 @@ func TestPeers(t *testing.T) {
 	wantFigures(t, table, "delivered_per_second")
 }
 
+func TestConnectAgainstPeers(t *testing.T) {
+	table := compared(t, "connect", "--peers", "floor,nats,gorilla", "--conns", "60", "--rate", "500", "--hold", "100ms", "--storm")
+	if got := names(table); !slices.Equal(got, []string{"jetwire", "floor", "nats", "gorilla"}) {
+		t.Errorf("%q", got)
+	}
+	wantFigures(t, table, "server_cpu_us_per_connect")
+}
+
 func TestPingAgainstPeers(t *testing.T) {
 	table := compared(t, "ping", "--peers", "gorilla", "--conns", "50", "--interval", "100ms")
 	if got := names(table); !slices.Equal(got, []string{"jetwire", "gorilla"}) {
