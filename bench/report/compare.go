@@ -170,6 +170,9 @@ func differences(a, b *Report) (list []string) {
 	if a.Target.Text(0) != b.Target.Text(0) {
 		add("deliveries asked for", a.Target.Text(0), b.Target.Text(0))
 	}
+	if len(a.Options) == 0 || len(b.Options) == 0 {
+		return append(list, otherMachine(a, b)...) // a program that says nothing of its options
+	}
 	options := make(map[string][2]string)
 	for i, r := range []*Report{a, b} {
 		for _, o := range r.Options {
@@ -184,11 +187,20 @@ func differences(a, b *Report) (list []string) {
 			delete(options, o.Name)
 		}
 	}
+	return append(list, otherMachine(a, b)...)
+}
+
+// otherMachine says how the machines of two runs differ.
+func otherMachine(a, b *Report) (list []string) {
 	m, n := &a.Machine, &b.Machine
-	add("machine", m.OS+"/"+m.Arch, n.OS+"/"+n.Arch)
-	add("cores", m.Cores, n.Cores)
-	add("processor", quoted(m.CPU), quoted(n.CPU))
-	add("kernel", quoted(m.Kernel), quoted(n.Kernel))
+	for _, x := range [][3]string{
+		{"machine", m.OS + "/" + m.Arch, n.OS + "/" + n.Arch}, {"cores", count(m.Cores), count(n.Cores)},
+		{"processor", quoted(m.CPU), quoted(n.CPU)}, {"kernel", quoted(m.Kernel), quoted(n.Kernel)},
+	} {
+		if x[1] != x[2] {
+			list = append(list, x[0]+" "+x[1]+" and "+x[2])
+		}
+	}
 	return list
 }
 

@@ -42,7 +42,7 @@ func Read(from io.Reader) (*Report, error) {
 // bounded says why the report is too long to be shown.
 func (r *Report) bounded() error {
 	lists := map[string]int{
-		"options": len(r.Options), "limits": len(r.Limits), "notes": len(r.Notes), "steps": len(r.Steps), "classes": len(r.Classes), "args": len(r.Server.Args),
+		"options": len(r.Options), "limits": len(r.Limits), "notes": len(r.Notes), "steps": len(r.Steps), "classes": len(r.Classes), "parts": len(r.Parts), "args": len(r.Server.Args),
 	}
 	if r.Series != nil {
 		lists["points"], lists["marks"] = len(r.Series.Points), len(r.Series.Marks)
@@ -51,7 +51,14 @@ func (r *Report) bounded() error {
 		lists["stretches"] = len(r.Stalled.Stretches)
 	}
 	if r.Storm != nil {
-		lists["stretches"] = max(len(r.Storm.Stretches), len(r.Storm.Counted), lists["stretches"])
+		lists["stretches"] = max(len(r.Storm.Stretches), lists["stretches"])
+		lists["counters"] = len(r.Storm.Counted)
+	}
+	if r.Churn != nil {
+		lists["stretches"] = max(len(r.Churn.Stretches), lists["stretches"])
+	}
+	if r.Connects != nil {
+		lists["waves"], lists["failures"] = len(r.Connects.Waves), len(r.Connects.Failures)
 	}
 	for name, n := range lists {
 		if n > maxList {

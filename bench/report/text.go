@@ -16,24 +16,24 @@ const GrowthTarget = 64 << 20
 func (r *Report) WriteText(w io.Writer) error {
 	t := &textReport{}
 	t.head(r)
-	switch r.Scenario {
-	case "idle":
+	switch {
+	case r.Scenario == "idle":
 		t.idle(r)
-	case "ping":
+	case r.Ping != nil:
 		t.ping(r)
-	case "publish":
+	case r.Scenario == "publish":
 		t.publish(r)
-	case "slow-readers":
+	case r.Stalled != nil:
 		t.stalled(r)
-	case "durable":
+	case r.Cursors != nil:
 		t.cursors(r)
-	case "mixed":
+	case r.Scenario == "mixed":
 		t.mixed(r)
-	case "churn":
+	case r.Churn != nil:
 		t.churn(r)
-	case "connect":
+	case r.Connects != nil:
 		t.connects(r)
-	case "resume-storm":
+	case r.Storm != nil:
 		t.storm(r)
 	default:
 		t.deliveries(r)

@@ -10,35 +10,44 @@ import (
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
+// Categories of flags. Those of a scenario have none.
+const (
+	categoryServer = "server"
+	categoryLoad   = "load"
+	categoryReport = "report"
+)
+
 // commonFlags are those of every scenario.
 func commonFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "url", Usage: "`ws://HOST:PORT/ws` of a running server (default: start one); may be repeated for the gateways of a cluster, over which sockets are spread", EnvVars: []string{"JETWIRE_URL"}, Category: "server"},
-		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to connect with", EnvVars: []string{"JETWIRE_TOKEN"}, Category: "server"},
-		&cli.StringFlag{Name: "data", Usage: "data `DIR` of a running server, to sign a token with its secret; or of the server to start, which is then kept", Category: "server"},
-		&cli.IntSliceFlag{Name: "pid", Usage: "`PID` of a running server on this machine, to read what it uses from /proc; one for each --url", Category: "server"},
-		&cli.StringSliceFlag{Name: "metrics", Usage: "`URL` of its metrics (default: /metrics beside the WebSocket); one for each --url", Category: "server"},
-		&cli.StringFlag{Name: "server-binary", Usage: "jetwire `PATH` to start (default: build ./cmd/jetwire)", Category: "server"},
-		&cli.StringSliceFlag{Name: "server-arg", Usage: "`ARG` added to 'jetwire serve'; may be repeated", Category: "server"},
-		&cli.BoolFlag{Name: "server-log", Usage: "show what the started server prints", Category: "server"},
+		&cli.StringSliceFlag{Name: "url", Usage: "`ws://HOST:PORT/ws` of a running server (default: start one); may be repeated for the gateways of a cluster, over which sockets are spread", EnvVars: []string{"JETWIRE_URL"}, Category: categoryServer},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to connect with", EnvVars: []string{"JETWIRE_TOKEN"}, Category: categoryServer},
+		&cli.StringFlag{Name: "data", Usage: "data `DIR` of a running server, to sign a token with its secret; or of the server to start, which is then kept", Category: categoryServer},
+		&cli.IntSliceFlag{Name: "pid", Usage: "`PID` of a running server on this machine, to read what it uses from /proc; one for each --url", Category: categoryServer},
+		&cli.StringSliceFlag{Name: "metrics", Usage: "`URL` of its metrics (default: /metrics beside the WebSocket); one for each --url", Category: categoryServer},
+		&cli.StringFlag{Name: "server-binary", Usage: "jetwire `PATH` to start (default: build ./cmd/jetwire)", Category: categoryServer},
+		&cli.StringSliceFlag{Name: "server-arg", Usage: "`ARG` added to 'jetwire serve'; may be repeated", Category: categoryServer},
+		&cli.BoolFlag{Name: "server-log", Usage: "show what the started server prints", Category: categoryServer},
 
-		&cli.DurationFlag{Name: "duration", Usage: "`TIME` measured", Value: bench.DefaultDuration, Category: "load"},
-		&cli.DurationFlag{Name: "warmup", Usage: "`TIME` before it", Value: bench.DefaultWarmup, Category: "load"},
-		&cli.DurationFlag{Name: "drain", Usage: "`TIME` of silence after which what is missing counts as lost", Value: bench.DefaultDrain, Category: "load"},
-		&cli.StringFlag{Name: "payload", Usage: "`BYTES` of a message: 128, or 64-1024 for all between, or with weights 128:90,4096:10", Value: strconv.Itoa(bench.DefaultPayload), Category: "load"},
-		&cli.IntFlag{Name: "qos", Usage: "0, 1 or 2", Value: 1, Category: "load"},
-		&cli.StringFlag{Name: "namespace", Usage: "`NAME` of the channels' namespace", Value: bench.DefaultChannel, Category: "load"},
-		&cli.IntFlag{Name: "loops", Usage: "epoll loops of the client (default: half the cores)", Category: "load"},
-		&cli.IntFlag{Name: "sources", Usage: "loopback source addresses (default: as many as the ports demand)", Category: "load"},
-		&cli.BoolFlag{Name: "one-by-one", Usage: "await connect's reply before subscribing, instead of sending both at once", Category: "load"},
+		&cli.DurationFlag{Name: "duration", Usage: "`TIME` measured", Value: bench.DefaultDuration, Category: categoryLoad},
+		&cli.DurationFlag{Name: "warmup", Usage: "`TIME` before it", Value: bench.DefaultWarmup, Category: categoryLoad},
+		&cli.DurationFlag{Name: "drain", Usage: "`TIME` of silence after which what is missing counts as lost", Value: bench.DefaultDrain, Category: categoryLoad},
+		&cli.StringFlag{Name: "payload", Usage: "`BYTES` of a message: 128, or 64-1024 for all between, or with weights 128:90,4096:10", Value: strconv.Itoa(bench.DefaultPayload), Category: categoryLoad},
+		&cli.IntFlag{Name: "qos", Usage: "0, 1 or 2", Value: 1, Category: categoryLoad},
+		&cli.StringFlag{Name: "namespace", Usage: "`NAME` of the channels' namespace", Value: bench.DefaultChannel, Category: categoryLoad},
+		&cli.IntFlag{Name: "loops", Usage: "epoll loops of the client (default: half the cores)", Category: categoryLoad},
+		&cli.IntFlag{Name: "sources", Usage: "loopback source addresses (default: as many as the ports demand)", Category: categoryLoad},
+		&cli.BoolFlag{Name: "one-by-one", Usage: "await connect's reply before subscribing, instead of sending both at once", Category: categoryLoad},
 
-		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: "report"},
-		&cli.BoolFlag{Name: "quiet", Usage: "no progress, neither of what begins nor of every second", Category: "report"},
+		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: categoryReport},
+		&cli.StringFlag{Name: "html", Usage: "write it also as a page with plots to `FILE`, which needs nothing from elsewhere", Category: categoryReport},
+		&cli.IntFlag{Name: "repeat", Usage: "run `N` times, each against a server of its own unless there is --url; report medians and spread", Value: 1, Category: categoryReport},
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress, neither of what begins nor of every second", Category: categoryReport},
 	}
 }
 
 func rampFlag(usage string) cli.Flag {
-	return &cli.DurationFlag{Name: "ramp", Usage: "`TIME` " + usage, Category: "load"}
+	return &cli.DurationFlag{Name: "ramp", Usage: "`TIME` " + usage, Category: categoryLoad}
 }
 
 func processesFlag() cli.Flag {

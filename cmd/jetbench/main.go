@@ -15,13 +15,14 @@ import (
 
 // Exit statuses.
 const (
-	exitFailed = 1 // the run failed, or messages were lost, duplicated or reordered at QoS 1 or 2
+	exitFailed = 1 // the run failed, or messages were lost, duplicated or reordered at QoS 1 or 2, or a comparison found a regression
 	exitUsage  = 2
 )
 
 var (
 	errBroken = errors.New("messages were lost, duplicated or reordered: see the report")
 	errUsage  = errors.New("usage")
+	errWorse  = errors.New("something got worse by more than the threshold: see the comparison")
 )
 
 func main() {
@@ -62,7 +63,7 @@ func (p *program) app() *cli.App {
 			"--server-binary, and starts with a data directory of its own that is removed afterwards.",
 		Commands: []*cli.Command{
 			p.idle(), p.connect(), p.fanout(), p.rooms(), p.ping(), p.publish(), p.slowReaders(), p.durable(), p.resumeStorm(), p.churn(), p.mixed(),
-			p.runFile(), p.soak(), p.batches(), p.echo(), p.natsServer(), p.worker(),
+			p.runFile(), p.compare(), p.soak(), p.batches(), p.echo(), p.natsServer(), p.worker(),
 		},
 		Writer: p.out, ErrWriter: p.log,
 		HideVersion:               true,

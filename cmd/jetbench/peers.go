@@ -92,6 +92,9 @@ func (p *program) measurePeers(c *cli.Context, run scenario) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.writePage(c.String("html"), table.WriteHTML); err != nil {
+		return err
+	}
 	if err := p.report(c.String("json"), table); err != nil {
 		return err
 	}
@@ -215,6 +218,7 @@ func (t *contest) measure(ctx context.Context, x *contestant) (err error) {
 	if err != nil {
 		return err
 	}
+	defer t.p.console.setStatus("")
 	r, err := t.run(s.watch(ctx), l, x.qos)
 	if err != nil {
 		return err

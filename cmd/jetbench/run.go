@@ -31,8 +31,7 @@ func (p *program) measure(c *cli.Context, run scenario) (err error) {
 }
 
 // measureServer is measure for a scenario that may end the server itself: it has to watch it.
-func (p *program) measureServer(c *cli.Context, run onServer) (err error) {
-	ctx := c.Context
+func (p *program) measureServer(c *cli.Context, run onServer) error {
 	q, err := qosOf(c)
 	if err != nil {
 		return err
@@ -40,18 +39,26 @@ func (p *program) measureServer(c *cli.Context, run onServer) (err error) {
 	if _, err := p.loadOf(c, nil); err != nil { // before a server is started in vain
 		return err
 	}
-	s, err := p.server(ctx, c)
-	if err != nil {
-		return err
+	n := c.Int("repeat")
+	if n < 1 || n > maxRepeats {
+		return fmt.Errorf("%w: --repeat %d: it is 1 to %d", errUsage, n, maxRepeats)
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	l, err := p.loadOf(c, s.target)
-	if err != nil {
-		return err
+	var runs []*report.Report
+	for i := range n {
+		if n > 1 {
+			p.progress(fmt.Sprintf("run %d of %d", i+1, n))
+		}
+		r, err := p.measureOnce(c, q, run)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, r)
 	}
-	r, err := run(ctx, s, l, q)
-	p.console.setStatus("")
-	if err != nil {
+	r := runs[0]
+	if n > 1 {
+		r = report.Repeat(runs)
+	}
+	if err := p.writePage(c.String("html"), r.WriteHTML); err != nil {
 		return err
 	}
 	if err := p.report(c.String("json"), r); err != nil {
@@ -61,6 +68,42 @@ func (p *program) measureServer(c *cli.Context, run onServer) (err error) {
 		return errBroken
 	}
 	return nil
+}
+
+// maxRepeats bounds --repeat.
+const maxRepeats = 100
+
+// measureOnce runs the scenario against the server that runs, or against one that is started for this run.
+func (p *program) measureOnce(c *cli.Context, q wire.QoS, run onServer) (r *report.Report, err error) {
+	s, err := p.server(c.Context, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	l, err := p.loadOf(c, s.target)
+	if err != nil {
+		return nil, err
+	}
+	defer p.console.setStatus("")
+	if r, err = run(c.Context, s, l, q); err != nil {
+		return nil, err
+	}
+	r.Options = optionsOf(c)
+	return r, nil
+}
+
+// optionsOf are the flags that say what was run, with their values: those of the scenario and of the load. The server's may hold secrets.
+func optionsOf(c *cli.Context) (list []report.Option) {
+	for _, f := range c.Command.Flags {
+		if g, ok := f.(cli.CategorizableFlag); ok && g.GetCategory() != "" && g.GetCategory() != categoryLoad {
+			continue
+		}
+		name := f.Names()[0]
+		if value := c.String(name); value != "" && value != "false" && name != cli.HelpFlag.Names()[0] {
+			list = append(list, report.Option{Name: name, Value: value})
+		}
+	}
+	return list
 }
 
 // written is a scenario's report.
@@ -86,4 +129,19 @@ func (p *program) report(path string, r written) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return r.WriteText(p.out)
+}
+
+// writePage writes a page to a file, if one was asked for.
+func (p *program) writePage(path string, write func(io.Writer) error) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("page: %w", err)
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("page: %w", err)
+	}
+	return nil
 }
