@@ -33,18 +33,19 @@ type Conn struct {
 	code     wire.Code // of the first close frame sent or received; 0: none
 	blocked  bool      // the socket takes no more; the link says when it does
 	dirty    bool      // somebody has undertaken to flush
-	reading  bool      // input is being handled, and a flush follows
-	refused  bool      // Offer refused: Drained is owed
-	progress bool      // something was written since the last heartbeat
-	stalls   uint8     // heartbeats in a row at which the peer had taken nothing
+	busy     activity
+	refused  bool  // Offer refused: Drained is owed
+	progress bool  // something was written since the last heartbeat
+	stalls   uint8 // heartbeats in a row at which the peer had taken nothing
 	pinged   bool
 	settled  bool // Establish was called
 }
 
 // link is the socket under a Conn. Its methods are called with Conn.mu held and must not block.
 type link interface {
-	// write sends from the front of q what the socket takes. With blocked it will call Conn.writable once there is room.
-	write(q *queue, s *scratch) (blocked bool, err error)
+	// write sends from the front of q what the socket takes of what it holds now, and takes it off. It may release mu meanwhile. With
+	// blocked it will call Conn.writable once there is room.
+	write(q *queue, s *scratch) (n int, blocked bool, err error)
 	// want says whether input is wanted, and (while blocked) room for output.
 	want(input, room bool)
 	// end makes the reading goroutine come to the end of input.
@@ -62,6 +63,14 @@ const (
 	open
 	closing // a close frame was sent or received: what arrives is dropped, except the peer's close
 	closed  // torn down, or about to be: nothing is written
+)
+
+// activity is what goes on with mu released.
+type activity uint8
+
+const (
+	reading activity = 1 << iota // input is being handled, and a flush follows
+	writing                      // who comes to write leaves it to those who do
 )
 
 type pauseReason uint8
@@ -111,7 +120,7 @@ func (c *Conn) Send(frame []byte) {
 		c.code = wire.SlowConsumer
 		c.endLocked()
 	}
-	flush := c.pushLocked(frame) && !c.reading
+	flush := c.pushLocked(frame) && c.busy&reading == 0
 	if c.state == open && c.out != nil && c.out.bytes > c.group.opt.QueueBytes && c.pause&pauseOverflow == 0 {
 		c.pause |= pauseOverflow
 		c.wantLocked()
@@ -131,7 +140,7 @@ func (c *Conn) Offer(frame []byte) (taken, flush bool) {
 		c.refused = true
 		return false, false
 	}
-	return true, c.pushLocked(frame) && !c.reading
+	return true, c.pushLocked(frame) && c.busy&reading == 0
 }
 
 // Room reports whether no more waits than Offer lets pass; if not, the Receiver's Drained is called once there is room.
@@ -198,7 +207,7 @@ func (c *Conn) closeLocked(code wire.Code, reason string) (flush bool) {
 		}
 		return false
 	}
-	flush = c.pushLocked(wsock.AppendClose(nil, uint16(code), reason)) && !c.reading
+	flush = c.pushLocked(wsock.AppendClose(nil, uint16(code), reason)) && c.busy&reading == 0
 	c.state, c.code, c.pause = closing, code, 0
 	c.wantLocked()
 	c.group.table.set(c, closeTimeout)
@@ -238,49 +247,68 @@ func (c *Conn) dropLocked() {
 
 func (c *Conn) wantLocked() { c.link.want(c.pause == 0, c.blocked) }
 
+// owed is what a flush leaves to be done once mu is released.
+type owed uint8
+
+const (
+	owesDrained owed = 1 << iota // Receiver.Drained is to be called
+	owesFlush                    // more waits by now, and nobody else has undertaken to flush it
+)
+
 // flush writes what waits, as far as the socket takes it.
 func (c *Conn) flush(s *scratch) {
 	c.mu.Lock()
 	c.dirty = false
-	drained := c.flushLocked(s)
+	o := c.flushLocked(s)
 	c.mu.Unlock()
-	if drained {
-		c.recv.Drained(c)
-	}
+	c.settle(o)
 }
 
 // writable is called by the link when a blocked socket has room again.
 func (c *Conn) writable(s *scratch) {
 	c.mu.Lock()
 	c.blocked = false
-	drained := c.flushLocked(s)
+	o := c.flushLocked(s)
 	if !c.blocked && c.state != closed {
 		c.wantLocked()
 	}
 	c.mu.Unlock()
-	if drained {
+	c.settle(o)
+}
+
+func (c *Conn) settle(o owed) {
+	if o&owesFlush != 0 {
+		c.group.hand(c)
+	}
+	if o&owesDrained != 0 {
 		c.recv.Drained(c)
 	}
 }
 
-// flushLocked reports whether Drained is to be called, after mu is released.
-func (c *Conn) flushLocked(s *scratch) (drained bool) {
-	if c.out == nil || c.blocked || c.state == closed {
-		return false
+// flushLocked writes what waits by now. What comes while it writes waits for the next flush, so that it can leave together.
+func (c *Conn) flushLocked(s *scratch) owed {
+	if c.busy&writing != 0 || c.out == nil || c.blocked || c.state == closed {
+		return 0
 	}
-	before := c.out.bytes
-	blocked, err := c.link.write(c.out, s)
-	if err != nil {
+	n, blocked, err := c.link.write(c.out, s)
+	c.wroteLocked(n)
+	switch {
+	case c.state == closed:
+		return 0
+	case err != nil:
 		c.endLocked()
-		return false
-	}
-	c.wroteLocked(before - c.out.bytes)
-	if blocked {
+		return 0
+	case blocked:
 		c.blocked = true
 		c.wantLocked()
-		return false
+		return 0
+	case c.out.bytes == 0:
+		return c.emptyLocked()
+	case c.dirty:
+		return 0
 	}
-	return c.emptyLocked()
+	c.dirty = true
+	return owesFlush
 }
 
 func (c *Conn) wroteLocked(n int) {
@@ -288,20 +316,22 @@ func (c *Conn) wroteLocked(n int) {
 	c.group.bytesOut.Add(uint64(n))
 }
 
-// emptyLocked tidies up when nothing waits any more, and reports whether Drained is owed.
-func (c *Conn) emptyLocked() (drained bool) {
+// emptyLocked tidies up when nothing waits any more.
+func (c *Conn) emptyLocked() (o owed) {
 	c.dropLocked()
 	if c.state == closing {
 		c.link.finish()
-		return false
+		return 0
 	}
 	if c.pause&pauseOverflow != 0 {
 		c.pause &^= pauseOverflow
 		c.wantLocked()
 	}
-	drained = c.refused && c.state == open
+	if c.refused && c.state == open {
+		o = owesDrained
+	}
 	c.refused = false
-	return drained
+	return o
 }
 
 // beat is called when c's deadline has come. What it queues is flushed by the caller, who also calls the

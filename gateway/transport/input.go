@@ -27,7 +27,7 @@ func (c *Conn) input(p []byte, s *scratch) outcome {
 	}
 	c.mu.Lock()
 	st := c.state
-	c.reading = true
+	c.busy |= reading
 	c.mu.Unlock()
 
 	next := goOn
@@ -41,12 +41,11 @@ func (c *Conn) input(p []byte, s *scratch) outcome {
 	}
 
 	c.mu.Lock()
-	c.reading, c.dirty = false, false
-	drained := c.flushLocked(s)
+	c.busy &^= reading
+	c.dirty = false
+	o := c.flushLocked(s)
 	c.mu.Unlock()
-	if drained {
-		c.recv.Drained(c)
-	}
+	c.settle(o)
 	return next
 }
 

@@ -26,6 +26,7 @@ type fdConn struct {
 	Conn
 	fd    int32
 	armed poll.Events // guarded by Conn.mu, as is what follows
+	left  bool        // the descriptor is to be closed by who writes to it now
 	sent  uint32      // bytes that the socket took, modulo 2³²
 	acked uint32      // of these, what taking found last
 }
@@ -175,7 +176,7 @@ func (l *loop) run() {
 	for _, c := range l.group.table.end() {
 		if c, ok := c.link.(*fdConn); ok {
 			c.gone(false)
-			_ = unix.Close(int(c.fd))
+			c.release()
 		}
 	}
 }
@@ -206,7 +207,7 @@ func (l *loop) handle(c *fdConn, ev poll.Events, s *scratch) {
 
 func (l *loop) tearDown(c *fdConn) {
 	c.gone(false)
-	_ = unix.Close(int(c.fd))
+	c.release()
 }
 
 // toHTTP moves the descriptor into Go's poller, where net/http goes on with it.
@@ -225,23 +226,44 @@ func (l *loop) toHTTP(c *fdConn) {
 	srv.work.Go(func() { srv.give(conn, *c.early, c.RemoteAddr()) })
 }
 
-// write sends from the front of q until it is empty or the socket is full.
-func (c *fdConn) write(q *queue, s *scratch) (blocked bool, err error) {
-	for len(q.frames) > 0 {
+// write sends from the front of q what it holds now, or until the socket is full. mu is released during system calls, which take longer
+// than all else that is done with it held: those who have frames for this socket do not wait for them.
+func (c *fdConn) write(q *queue, s *scratch) (n int, blocked bool, err error) {
+	c.busy |= writing
+	for left := q.bytes; n < left && !blocked && err == nil && c.state != closed; {
 		p := s.head(q)
-		n, err := unix.Write(int(c.fd), p)
+		c.mu.Unlock()
+		wrote, failed := unix.Write(int(c.fd), p)
+		c.mu.Lock()
 		switch {
-		case err == nil:
-			q.written(n)
-			c.sent += uint32(n)
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return true, nil
-		default:
-			return false, os.NewSyscallError("write", err)
+		case failed == nil:
+			n += wrote
+			c.sent += uint32(wrote)
+			if c.state != closed { // otherwise q has been dropped
+				q.written(wrote)
+			}
+		case errors.Is(failed, unix.EAGAIN):
+			blocked = true
+		case !errors.Is(failed, unix.EINTR):
+			err = os.NewSyscallError("write", failed)
 		}
 	}
-	return false, nil
+	c.busy &^= writing
+	if c.left {
+		_ = unix.Close(int(c.fd))
+	}
+	return n, blocked, err
+}
+
+// release closes the descriptor, once nobody writes to it any more: its number may be another socket's at once.
+func (c *fdConn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy&writing != 0 {
+		c.left = true
+		return
+	}
+	_ = unix.Close(int(c.fd))
 }
 
 func (c *fdConn) want(input, room bool) {

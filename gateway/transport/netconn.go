@@ -187,12 +187,12 @@ func (l *netLink) writeHead(s *scratch) bool {
 }
 
 // write leaves the work to the writing goroutine.
-func (l *netLink) write(q *queue, _ *scratch) (blocked bool, err error) {
+func (l *netLink) write(q *queue, _ *scratch) (n int, blocked bool, err error) {
 	if len(q.frames) == 0 {
-		return false, nil
+		return 0, false, nil
 	}
 	poke(l.room)
-	return true, nil
+	return 0, true, nil
 }
 
 func (l *netLink) want(input, _ bool) {
