@@ -80,7 +80,7 @@ func startCluster(ctx context.Context, servers int, sync bool) (_ *cluster, err 
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.scratch, err = os.MkdirTemp("", "jetbench-batches-"); err != nil {
+	if n.scratch, err = os.MkdirTemp("", "jetbench-nats-"); err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()

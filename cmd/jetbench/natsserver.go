@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -73,45 +71,24 @@ func (p *program) serveNATS(ctx context.Context, o *natsd.Options) error {
 
 // rawServer is that process, and the publisher that talks to it.
 type rawServer struct {
-	process *bench.Process
-	raw     *bench.RawPublisher
-	scratch string
+	*cluster
+	raw *bench.RawPublisher
 }
 
-func (p *program) rawServer(ctx context.Context, inFlight int) (_ *rawServer, err error) {
-	s := &rawServer{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	if s.scratch, err = os.MkdirTemp("", "jetbench-raw-"); err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
+func (p *program) rawServer(ctx context.Context, inFlight int) (*rawServer, error) {
+	n, err := startCluster(ctx, 1, false)
 	if err != nil {
 		return nil, err
 	}
-	var url string
-	args := []string{"nats-server", "--data", filepath.Join(s.scratch, "nats")}
-	if s.process, url, err = bench.StartProcess(ctx, self, args, natsAddress, nil); err != nil {
-		return nil, err
+	s := &rawServer{cluster: n}
+	if s.raw, err = bench.OpenRaw(ctx, n.url, inFlight); err != nil {
+		return nil, errors.Join(err, n.Close())
 	}
-	s.raw, err = bench.OpenRaw(ctx, url, inFlight)
-	return s, err
+	return s, nil
 }
 
 // Close ends the process and removes its store.
 func (s *rawServer) Close() error {
-	var errs []error
-	if s.raw != nil {
-		s.raw.Close()
-	}
-	if s.process != nil {
-		errs = append(errs, s.process.Stop())
-	}
-	if s.scratch != "" {
-		errs = append(errs, os.RemoveAll(s.scratch))
-	}
-	return errors.Join(errs...)
+	s.raw.Close()
+	return s.cluster.Close()
 }

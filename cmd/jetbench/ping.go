@@ -13,6 +13,8 @@ import (
 
 const intervalFlag = "interval"
 
+const pingInterval = "--ping-interval"
+
 func (p *program) ping() *cli.Command {
 	flags := append(peerFlags(),
 		&cli.IntFlag{Name: "conns", Usage: "sockets that wait", Value: bench.DefaultPingConns},

@@ -14,7 +14,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
-const pingInterval = "--ping-interval"
+const stallTimeout = "--stall-timeout"
 
 func (p *program) slowReaders() *cli.Command {
 	flags := []cli.Flag{
@@ -29,9 +29,9 @@ func (p *program) slowReaders() *cli.Command {
 		if err := c.Set("payload", c.String("size")); err != nil {
 			return err
 		}
-		if !running(c) && !strings.Contains(strings.Join(c.StringSlice("server-arg"), " "), pingInterval) {
+		if !running(c) && !strings.Contains(strings.Join(c.StringSlice("server-arg"), " "), stallTimeout) {
 			stall := time.Duration(float64(c.Int("messages")) / c.Float64("rate") * float64(time.Second))
-			if err := c.Set("server-arg", fmt.Sprintf("%s=%v", pingInterval, transport.DefaultPingInterval+2*stall)); err != nil {
+			if err := c.Set("server-arg", fmt.Sprintf("%s=%v", stallTimeout, transport.DefaultStallTimeout+2*stall)); err != nil {
 				return err
 			}
 		}
@@ -42,7 +42,7 @@ func (p *program) slowReaders() *cli.Command {
 			}.Run(ctx)
 		})
 	})
-	cmd.Description = "A server closes a socket that takes nothing for a ping interval, and the client comes back. Here the sockets are to stay: a server\n" +
-		"that jetbench starts gets a longer interval than they are stalled."
+	cmd.Description = "A server closes a socket that takes nothing for its --stall-timeout, and the client comes back. Here the sockets are to stay: a server\n" +
+		"that jetbench starts gets a longer time than they are stalled."
 	return cmd
 }
