@@ -1,6 +1,9 @@
 package streams
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 const (
 	publishWindow  = 4096     // messages of one stream on their way; the server drops what exceeds 10,000 of all its publishers
@@ -16,6 +19,8 @@ type outbox struct {
 	inFlight int
 	window   int // 0: none
 	ready    bool
+	held     bool // what it has is gathered
+	released bool // and it is to be sent, until the queue is empty
 }
 
 type outgoing struct {
@@ -37,20 +42,41 @@ func (p *publisher) addBox(b *outbox) {
 	p.boxes = append(p.boxes, b)
 }
 
-func (p *publisher) enqueue(b *outbox, o outgoing, body []byte) error {
+func (p *publisher) enqueue(b *outbox, o outgoing, body []byte, now time.Time) error {
+	first, err := p.put(b, o, body, now)
+	if first {
+		p.log.syncer.hold()
+	}
+	return err
+}
+
+// put adds a message to the queue; first: it is the first that is gathered.
+func (p *publisher) put(b *outbox, o outgoing, body []byte, now time.Time) (first bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return ErrClosed
-	}
-	if p.queued >= maxQueued || p.bytes+len(body) > maxQueuedBytes {
-		return fmt.Errorf("%w: too many messages wait to be sent", ErrUnavailable)
+	if err := p.refuseLocked(len(body)); err != nil {
+		return false, err
 	}
 	o.body = p.copyLocked(body)
 	p.queued++
 	p.bytes += len(body)
 	b.queue = append(b.queue, o)
+	none := len(p.held) == 0
 	p.readyLocked(b)
+	if b.held {
+		p.gathered = now
+	}
+	return none && len(p.held) > 0, nil
+}
+
+// refuseLocked says why a body of so many bytes cannot be queued, if that is so.
+func (p *publisher) refuseLocked(body int) error {
+	if p.closed {
+		return ErrClosed
+	}
+	if p.queued >= maxQueued || p.bytes+body > maxQueuedBytes {
+		return fmt.Errorf("%w: too many messages wait to be sent", ErrUnavailable)
+	}
 	return nil
 }
 
@@ -71,6 +97,13 @@ func (p *publisher) readyLocked(b *outbox) {
 	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window || b.inFlight > 0 && b.together() {
 		return
 	}
+	if p.gathers(b) {
+		if !b.held {
+			b.held = true
+			p.held = append(p.held, b)
+		}
+		return
+	}
 	b.ready = true
 	p.ready = append(p.ready, b)
 	if p.sleeping {
@@ -80,6 +113,26 @@ func (p *publisher) readyLocked(b *outbox) {
 		default:
 		}
 	}
+}
+
+// gathers reports whether what b has shall wait for more: it is going to wait for the next sync anyway, and costs less when it is
+// sent and stored together. A lot leaves at once.
+func (p *publisher) gathers(b *outbox) bool {
+	s := b.queue[b.next].stream
+	return s != nil && !b.released && len(b.queue)-b.next < sendRun && s.policy.Load().synced() && p.log.syncer.gathers.Load()
+}
+
+// release lets go what was gathered, and returns when the last of it came.
+func (p *publisher) release() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, b := range p.held {
+		b.held, p.held[i] = false, nil
+		b.released = b.next < len(b.queue)
+		p.readyLocked(b)
+	}
+	p.held = p.held[:0]
+	return p.gathered
 }
 
 // pick moves the next messages out of the outboxes.
@@ -119,6 +172,7 @@ func (p *publisher) popLocked(b *outbox) outgoing {
 	b.next++
 	p.queued--
 	p.bytes -= len(o.body)
+	b.released = b.released && b.next < len(b.queue)
 	switch {
 	case b.next < len(b.queue):
 		if b.next >= 1024 && b.next >= len(b.queue)/2 {

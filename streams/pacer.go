@@ -10,6 +10,7 @@ const (
 	lastProbe   = 512
 	costWeight  = 8 // of what syncs took before, against the last one
 	forgetAfter = time.Second
+	sendLead    = time.Millisecond // for what was gathered to be stored before a sync
 )
 
 // pacer says when the next sync is due. A round is the time from one sync's beginning to the next one's.
@@ -32,15 +33,30 @@ type pacer struct {
 	silent int           // rounds running whose second half brought nothing
 	probe  int           // rounds from one look to the next
 	rounds int           // since the last one
+	flows  bool          // messages keep coming: the round before had some in its second half
+	sent   bool          // what was gathered in this round has been sent: when it is stored tells nothing
 }
 
 // arrive takes note of n more messages.
 func (p *pacer) arrive(n int, now time.Time) {
 	if n > 0 {
 		p.came += n
-		p.last = now
+		if !p.sent {
+			p.last = now
+		}
 	}
 }
+
+// send takes note that what was gathered is sent; the last of it came at a time.
+func (p *pacer) send(last time.Time) {
+	p.sent = true
+	if last.After(p.last) {
+		p.last = last
+	}
+}
+
+// lead is how long before a sync what was gathered is to be sent.
+func (p *pacer) lead() time.Duration { return min(sendLead, p.length()/2) }
 
 // full reports whether nothing more is to be waited for.
 func (p *pacer) full() bool { return p.enough > 0 && p.came >= p.enough }
@@ -59,14 +75,16 @@ func (p *pacer) wait(now time.Time) time.Duration {
 // begin ends a round, and begins the next one with a sync.
 func (p *pacer) begin(now time.Time) {
 	p.learn(now)
-	p.began, p.came = now, 0
+	p.began, p.came, p.sent = now, 0, false
 }
 
 func (p *pacer) learn(now time.Time) {
 	half := p.began.Add(p.length() / 2)
+	p.flows = p.last.After(half) && !p.full()
 	switch {
 	case now.Sub(p.began) > forgetAfter:
 		p.forget()
+		p.flows = false
 	case p.full():
 		if p.rounds++; p.rounds >= p.probe {
 			p.before, p.enough, p.rounds = p.enough, 0, 0

@@ -160,3 +160,33 @@ func TestPacerNoticesOthers(t *testing.T) {
 		t.Errorf("one publisher is left, and has %d messages synced in 1 s", g.messages)
 	}
 }
+
+// TestPacerFlows: a round whose second half brings messages says that they keep coming; what was gathered in one counts by when it came.
+func TestPacerFlows(t *testing.T) {
+	at := func(ms float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms * float64(time.Millisecond))) }
+	p := pacer{least: 4 * time.Millisecond, probe: firstProbe}
+	p.begin(at(0))
+	p.arrive(1, at(3))
+	if p.begin(at(4)); !p.flows {
+		t.Fatal("a message in the second half")
+	}
+	p.send(at(7)) // gathered until then
+	p.arrive(5, at(7.5))
+	if p.begin(at(8)); !p.flows {
+		t.Fatal("a message gathered in the second half")
+	}
+	p.send(at(9))
+	p.arrive(5, at(11.5))
+	if p.begin(at(12)); p.flows {
+		t.Fatal("what was gathered in the first half was stored in the second")
+	}
+	p.arrive(5, at(12.5))
+	if p.begin(at(16)); p.flows || p.enough != 5 {
+		t.Fatalf("everybody waits, and %d messages end a round", p.enough)
+	}
+	p.arrive(1, at(19))
+	p.begin(at(20))
+	if p.begin(at(2000)); p.flows {
+		t.Fatal("after a pause")
+	}
+}

@@ -37,8 +37,10 @@ type publisher struct {
 	bytes    int
 	chunk    []byte // bodies are copied into what is left of it
 	live     outbox // QoS 0 has no window
-	groups   uint64 // made so far
-	nonce    string // begins their ids; fixed
+	held     []*outbox
+	gathered time.Time // when the last message came that is, or was, gathered
+	groups   uint64    // made so far
+	nonce    string    // begins their ids; fixed
 
 	header [3][1]string // the sender's
 
@@ -96,12 +98,13 @@ func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 			return
 		}
 	}
+	now := time.Now()
 	o := outgoing{
 		pending: pending{stream: s, done: done, head: s.gen.Load().head.Load()},
 		subject: m.Channel, from: m.From, id: m.ID, dedup: m.QoS == 2,
-		deadline: time.Now().Add(p.log.opts.PublishTimeout).UnixNano(),
+		deadline: now.Add(p.log.opts.PublishTimeout).UnixNano(),
 	}
-	if err := p.enqueue(&s.out, o, m.Body); err != nil {
+	if err := p.enqueue(&s.out, o, m.Body, now); err != nil {
 		p.refused.Add(1)
 		done(Ack{}, err)
 	}
@@ -112,8 +115,9 @@ func (p *publisher) send(m *Message) error {
 	if !p.link.up.Load() {
 		return p.log.away()
 	}
-	deadline := time.Now().Add(p.log.opts.PublishTimeout).UnixNano()
-	return p.enqueue(&p.live, outgoing{subject: livePrefix + m.Channel, from: m.From, id: m.ID, deadline: deadline}, m.Body)
+	now := time.Now()
+	deadline := now.Add(p.log.opts.PublishTimeout).UnixNano()
+	return p.enqueue(&p.live, outgoing{subject: livePrefix + m.Channel, from: m.From, id: m.ID, deadline: deadline}, m.Body, now)
 }
 
 // runSender sends what outboxes hold, in turn, until ctx ends.

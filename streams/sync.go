@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +17,10 @@ type syncer struct {
 	log  *Log
 	wake chan struct{} // one token: look again
 
+	gathers atomic.Bool // while messages keep coming, what is published waits to be sent together, just before the next sync
+
 	mu      sync.Mutex
+	held    bool // something has been gathered
 	waiting []unsynced
 	pace    pacer
 	asleep  bool // run waits for the token, and for as long as pace says if somebody waits
@@ -61,11 +65,35 @@ func (y *syncer) add(w unsynced, fresh uint64) {
 	}
 	y.mu.Unlock()
 	if rouse {
-		select {
-		case y.wake <- struct{}{}:
-		default:
-		}
+		y.rouse()
 	}
+}
+
+func (y *syncer) rouse() {
+	select {
+	case y.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hold sees to it that what is gathered is sent in time.
+func (y *syncer) hold() {
+	y.mu.Lock()
+	y.held = true
+	rouse := y.asleep
+	y.asleep = false
+	y.mu.Unlock()
+	if rouse {
+		y.rouse()
+	}
+}
+
+// release has what was gathered sent.
+func (y *syncer) release() {
+	last := y.log.pub.release()
+	y.mu.Lock()
+	y.pace.send(last)
+	y.mu.Unlock()
 }
 
 // run syncs whenever somebody waits, as often as the pacer lets it, until ctx ends.
@@ -93,17 +121,28 @@ func (y *syncer) next(ctx context.Context) ([]unsynced, error) {
 		y.mu.Lock()
 		now, waits := time.Now(), len(y.waiting) > 0
 		wait := y.pace.wait(now)
+		held := y.held
+		if held && wait <= y.pace.lead() {
+			y.held = false
+			y.mu.Unlock()
+			y.release()
+			continue
+		}
 		if waits && wait <= 0 {
 			todo := y.waiting
 			y.waiting = nil
 			y.pace.begin(now)
+			y.gathers.Store(y.pace.flows)
 			y.mu.Unlock()
 			return todo, nil
+		}
+		if held {
+			wait -= y.pace.lead()
 		}
 		y.asleep = true
 		y.mu.Unlock()
 		var due <-chan time.Time
-		if waits {
+		if waits || held {
 			pause.Reset(wait)
 			due = pause.C
 		}
