@@ -63,6 +63,9 @@ type Load struct {
 	Progress func(string)       // one line for people, now and then; may be nil
 	Second   func(report.Point) // told once a second how it goes; may be nil
 
+	// Measuring is told when a scenario begins to measure for a known time; may be nil. It must not block.
+	Measuring func(time.Duration)
+
 	gather  func(context.Context) error // has the scenarios of a mixed run begin together; nil: there is only one
 	sampler *sampler
 	every   time.Duration // a sample is taken; sampleEvery
@@ -108,6 +111,9 @@ func (l Load) withDefaults() Load {
 	}
 	if l.Ahead <= 0 {
 		l.Ahead = 32
+	}
+	if l.Measuring == nil {
+		l.Measuring = func(time.Duration) {}
 	}
 	if l.every <= 0 {
 		l.every = sampleEvery

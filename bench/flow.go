@@ -127,6 +127,7 @@ func (f *flow) run(ctx context.Context, p *publisher, r *report.Report) error {
 		}
 		if i == 0 {
 			f.load.sampler.mark("measuring")
+			f.load.Measuring(f.load.Duration)
 		}
 	}
 	if err := <-done; err != nil {

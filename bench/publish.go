@@ -217,6 +217,7 @@ func (t *turns) measure(ctx context.Context, ramp, d time.Duration) (float64, er
 		return 0, err
 	}
 	a := t.edge(ctx)
+	t.load.Measuring(d)
 	if err := t.pause(ctx, d); err != nil {
 		return 0, err
 	}

@@ -41,6 +41,8 @@ func commonFlags() []cli.Flag {
 
 		&cli.StringFlag{Name: "json", Usage: "write the report as JSON to `FILE`, or to standard output for -", Category: categoryReport},
 		&cli.StringFlag{Name: "html", Usage: "write it also as a page with plots to `FILE`, which needs nothing from elsewhere", Category: categoryReport},
+		&cli.StringFlag{Name: "profile", Usage: "take a CPU profile of the server while it is measured, and write cpu.pprof and the flame graph flame.html to `DIR`", Category: categoryReport},
+		&cli.StringFlag{Name: "api-key", Usage: "`KEY` of a running server, for --profile", EnvVars: []string{"JETWIRE_API_KEY"}, Category: categoryServer},
 		&cli.IntFlag{Name: "repeat", Usage: "run `N` times, each against a server of its own unless there is --url; report medians and spread", Value: 1, Category: categoryReport},
 		&cli.BoolFlag{Name: "quiet", Usage: "no progress, neither of what begins nor of every second", Category: categoryReport},
 	}

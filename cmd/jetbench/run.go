@@ -85,7 +85,10 @@ func (p *program) measureOnce(c *cli.Context, q wire.QoS, run onServer) (r *repo
 		return nil, err
 	}
 	defer p.console.setStatus("")
-	if r, err = run(c.Context, s, l, q); err != nil {
+	profile := s.profiler(c)
+	l.Measuring = profile.begin
+	r, err = run(c.Context, s, l, q)
+	if err := errors.Join(err, profile.end(err == nil)); err != nil {
 		return nil, err
 	}
 	r.Options = optionsOf(c)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,7 @@ type server struct {
 	binary, data string
 	args         []string
 	metrics      string
+	key          string // opens its profiler
 	log          io.Writer
 }
 
@@ -59,7 +61,7 @@ func (p *program) server(ctx context.Context, c *cli.Context) (*server, error) {
 		if err == nil && c.String("data") != "" {
 			t.Sign = signer(c.String("data"))
 		}
-		return &server{target: t, data: c.String("data")}, err
+		return &server{target: t, data: c.String("data"), key: c.String("api-key")}, err
 	}
 	s := &server{}
 	if err := s.start(ctx, c, p); err != nil {
@@ -155,6 +157,12 @@ func (s *server) start(ctx context.Context, c *cli.Context, p *program) (err err
 		return err
 	}
 	s.args = slices.Concat([]string{"serve", "--listen", "127.0.0.1:0", "--data", s.data}, config, c.StringSlice("server-arg"))
+	if c.String("profile") != "" {
+		if s.key = c.String("api-key"); s.key == "" {
+			s.key = rand.Text()
+		}
+		s.args = append(s.args, "--api-key", s.key)
+	}
 	if err := s.run(ctx); err != nil {
 		return err
 	}
