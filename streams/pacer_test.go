@@ -163,7 +163,9 @@ func TestPacerNoticesOthers(t *testing.T) {
 
 // TestPacerFlows: a round whose second half brings messages says that they keep coming; what was gathered in one counts by when it came.
 func TestPacerFlows(t *testing.T) {
-	at := func(ms float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms * float64(time.Millisecond))) }
+	at := func(ms float64) time.Time {
+		return time.Unix(1000, 0).Add(time.Duration(ms * float64(time.Millisecond)))
+	}
 	p := pacer{least: 4 * time.Millisecond, probe: firstProbe}
 	p.begin(at(0))
 	p.arrive(1, at(3))
