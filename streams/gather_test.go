@@ -67,3 +67,27 @@ func TestGatheredLeaves(t *testing.T) {
 		}
 	}
 }
+
+// What a full window has kept back leaves when there is room: it was gathered then, with nobody to send it.
+func TestFullWindowAndGathering(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.Default = &Policy{Sync: true}
+		o.Sync = func() error { return nil }
+	})
+	r.store("chat.a", "x")
+	p, out := r.log.pub, &r.stream("chat.a").out
+	answered := make(chan error, 1)
+	p.mu.Lock()
+	out.inFlight += publishWindow
+	p.mu.Unlock()
+	r.log.syncer.gathers.Store(true)
+	r.log.Publish(Publication{Channel: "chat.a", QoS: 1}, func(_ Ack, err error) { answered <- err })
+	r.log.syncer.release()
+	p.mu.Lock()
+	out.inFlight -= publishWindow
+	p.readyLocked(out)
+	p.mu.Unlock()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -20,7 +20,6 @@ type outbox struct {
 	window   int // 0: none
 	ready    bool
 	held     bool // what it has is gathered
-	released bool // and it is to be sent, until the queue is empty
 }
 
 type outgoing struct {
@@ -61,12 +60,17 @@ func (p *publisher) put(b *outbox, o outgoing, body []byte, now time.Time) (firs
 	p.queued++
 	p.bytes += len(body)
 	b.queue = append(b.queue, o)
-	none := len(p.held) == 0
-	p.readyLocked(b)
-	if b.held {
-		p.gathered = now
+	if !p.gathersLocked(b) {
+		p.readyLocked(b)
+		return false, nil
 	}
-	return none && len(p.held) > 0, nil
+	p.gathered = now
+	if !b.held {
+		b.held = true
+		p.held = append(p.held, b)
+		first = len(p.held) == 1
+	}
+	return first, nil
 }
 
 // refuseLocked says why a body of so many bytes cannot be queued, if that is so.
@@ -97,13 +101,6 @@ func (p *publisher) readyLocked(b *outbox) {
 	if b.ready || b.next == len(b.queue) || b.window > 0 && b.inFlight >= b.window || b.inFlight > 0 && b.together() {
 		return
 	}
-	if p.gathers(b) {
-		if !b.held {
-			b.held = true
-			p.held = append(p.held, b)
-		}
-		return
-	}
 	b.ready = true
 	p.ready = append(p.ready, b)
 	if p.sleeping {
@@ -115,11 +112,11 @@ func (p *publisher) readyLocked(b *outbox) {
 	}
 }
 
-// gathers reports whether what b has shall wait for more: it is going to wait for the next sync anyway, and costs less when it is
-// sent and stored together. A lot leaves at once.
-func (p *publisher) gathers(b *outbox) bool {
+// gathersLocked reports whether what b has shall wait for more: it is going to wait for the next sync anyway, and costs less when it is
+// sent and stored together. A lot leaves at once, and so does what comes while the sender has b.
+func (p *publisher) gathersLocked(b *outbox) bool {
 	s := b.queue[b.next].stream
-	return s != nil && !b.released && len(b.queue)-b.next < sendRun && s.policy.Load().synced() && p.log.syncer.gathers.Load()
+	return s != nil && !b.ready && len(b.queue)-b.next < sendRun && s.policy.Load().synced() && p.log.syncer.gathers.Load()
 }
 
 // release lets go what was gathered, and returns when the last of it came.
@@ -128,7 +125,6 @@ func (p *publisher) release() time.Time {
 	defer p.mu.Unlock()
 	for i, b := range p.held {
 		b.held, p.held[i] = false, nil
-		b.released = b.next < len(b.queue)
 		p.readyLocked(b)
 	}
 	p.held = p.held[:0]
@@ -172,7 +168,6 @@ func (p *publisher) popLocked(b *outbox) outgoing {
 	b.next++
 	p.queued--
 	p.bytes -= len(o.body)
-	b.released = b.released && b.next < len(b.queue)
 	switch {
 	case b.next < len(b.queue):
 		if b.next >= 1024 && b.next >= len(b.queue)/2 {
