@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -42,12 +43,21 @@ func (p *program) serveCommand() *cli.Command {
 				cfg: cfg, out: p.out, terminal: p.outTerminal, self: selfCommand(), configFile: c.String(configFlag),
 				log: newLogger(p.err, p.errTerminal, &cfg.Log),
 			}
-			if slack := time.Duration(cfg.TimerSlack); p.coarsen != nil && slack > 0 {
+			if slack := time.Duration(cfg.TimerSlack); p.coarsen != nil && slack > 0 && readableAgain(s.configFile) {
 				p.coarsen(slack, s.log)
 			}
 			return s.run(c.Context)
 		},
 	}
+}
+
+// readableAgain says whether the file, if there is one, can be read once more: what came through a pipe cannot.
+func readableAgain(file string) bool {
+	if file == "" {
+		return true
+	}
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // run starts the server, announces it, waits until ctx ends, and ends it in order.

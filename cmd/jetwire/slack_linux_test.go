@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,4 +32,18 @@ func TestTimerSlack(t *testing.T) {
 		}
 		interrupt(p)
 	}
+}
+
+// A configuration that comes through a pipe can be read only once.
+func TestTimerSlackConfigFromPipe(t *testing.T) {
+	p := start(t, t.TempDir(), "serve", "--config", "/dev/stdin")
+	if _, err := io.WriteString(p.in, "listen: 127.0.0.2:0\n"); err != nil {
+		t.Fatal(err)
+	}
+	p.in.Close()
+	p.wait("ready line", func() bool { return len(p.out.lines()) > 0 })
+	if line := p.out.lines()[0]; !strings.Contains(line, `"127.0.0.2:`) {
+		t.Errorf("the configuration is lost: %s", line)
+	}
+	interrupt(p)
 }
