@@ -4,9 +4,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // All threads have the slack, Go's own among them, which exist before main; and the process is still the one that was started.
@@ -45,5 +49,19 @@ func TestTimerSlackConfigFromPipe(t *testing.T) {
 	if line := p.out.lines()[0]; !strings.Contains(line, `"127.0.0.2:`) {
 		t.Errorf("the configuration is lost: %s", line)
 	}
+	interrupt(p)
+}
+
+// Real-time threads have no slack, and are not given any: the program must not start itself again and again.
+func TestTimerSlackRealTime(t *testing.T) {
+	runtime.LockOSThread() // for good: the thread ends with the test
+	switch err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}, 0); err {
+	case nil:
+	case unix.EPERM:
+		t.Skip("may not be real-time")
+	default:
+		t.Fatal(err)
+	}
+	p, _ := serve(t, t.TempDir())
 	interrupt(p)
 }
