@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,4 +65,14 @@ func TestTimerSlackRealTime(t *testing.T) {
 	}
 	p, _ := serve(t, t.TempDir())
 	interrupt(p)
+}
+
+// A signal that comes while the program starts, and starts itself once more, ends it.
+func TestTimerSlackSignal(t *testing.T) {
+	for after := time.Millisecond; after < 16*time.Millisecond; after += 500 * time.Microsecond {
+		p := start(t, t.TempDir(), "serve", "--listen", "127.0.0.1:0")
+		time.Sleep(after)
+		p.signal(syscall.SIGTERM)
+		p.end()
+	}
 }
