@@ -340,6 +340,9 @@ func (c *Conn) emptyLocked() (o owed) {
 func (c *Conn) beat() (settled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.group.table.waits(c) {
+		return false // it has been moved since
+	}
 	owing := c.blocked || c.pinged && !c.heard.Load() // otherwise the system need not be asked
 	taking := c.state == open && owing && c.link.taking()
 	stalled := c.blocked && !c.progress && !taking

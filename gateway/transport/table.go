@@ -9,7 +9,7 @@ import (
 // table holds the Conns of a group in numbered slots, and beside each the tick at which its time comes: a pointer and a
 // byte for a Conn. The bytes are a timing wheel turned inside out. To set a time is to write its number; a tick looks
 // for its own among them all, which for a million takes some 20 µs, and there is nothing to move or to unlink.
-// Deadlines are rounded up to a tick and reach at most one turn ahead.
+// A deadline comes up to two ticks late, never early, and reaches at most one turn ahead.
 type table struct {
 	tick time.Duration
 
@@ -29,7 +29,7 @@ const (
 
 // newTable makes a table for deadlines up to longest ahead.
 func newTable(longest time.Duration) *table {
-	return &table{tick: max(longest/(tableTicks-2), time.Millisecond)}
+	return &table{tick: max(longest/(tableTicks-3), time.Millisecond)}
 }
 
 // add gives c a slot and a generation, and a deadline in d. It reports false if the table has ended.
@@ -51,9 +51,9 @@ func (t *table) add(c *Conn, d time.Duration) bool {
 	return true
 }
 
-// inLocked is the number of the tick that comes in d.
+// inLocked is the number of the first tick that cannot come before d is over: the next one may come at once.
 func (t *table) inLocked(d time.Duration) byte {
-	ticks := min(max(int((d+t.tick-1)/t.tick), 1), tableTicks-1)
+	ticks := min(int((max(d, 0)+t.tick-1)/t.tick)+1, tableTicks-1)
 	return byte((int(t.now) + ticks) % tableTicks)
 }
 
@@ -64,6 +64,13 @@ func (t *table) set(c *Conn, d time.Duration) {
 	if t.hasLocked(c) {
 		t.due[c.slot] = t.inLocked(d)
 	}
+}
+
+// waits says whether c has a deadline.
+func (t *table) waits(c *Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.hasLocked(c) && t.due[c.slot] != never
 }
 
 func (t *table) hasLocked(c *Conn) bool {
