@@ -116,7 +116,7 @@ func FuzzServer(f *testing.F) {
 		err := DecodeServer(frame, func(in *Incoming) error {
 			written := appendIncoming(nil, in)
 			first = append(first, string(written))
-			if !utf8.Valid(frame) || in.Kind == KindError && in.Error.Code == 0 {
+			if !utf8.Valid(frame) || in.Kind == KindError && in.Error.Code == 0 || in.Kind == KindUnsubscribed && in.Unsubscribed.Error.Code == 0 {
 				return nil
 			}
 			if !json.Valid(written) {
