@@ -92,19 +92,19 @@ func (l *netLink) read() {
 	c, s := l.conn, l.conn.group.srv
 	defer s.work.Done()
 	buf := make([]byte, netBuffer)
-	scratch := getScratch()
 	next := goOn
 	for next == goOn {
 		n, err := l.nc.Read(buf)
 		if n > 0 {
+			scratch := getScratch() // not kept while nothing comes
 			next = c.input(buf[:n], scratch)
+			scratch.release()
 		}
 		if err != nil {
 			break
 		}
 		l.awaitWanted()
 	}
-	scratch.release()
 	close(l.done)
 	c.gone(next == toHTTP)
 	if next == toHTTP {
@@ -131,17 +131,17 @@ func (l *netLink) awaitWanted() {
 func (l *netLink) drain() {
 	c := l.conn
 	defer c.group.srv.work.Done()
-	scratch := getScratch()
-	defer scratch.release()
 	for {
 		select {
 		case <-l.done:
 			return
 		case <-l.room:
 		}
+		scratch := getScratch()
 		for l.writeHead(scratch) {
 		}
 		c.writable(scratch)
+		scratch.release()
 		if l.isFinishing() {
 			l.closeWrite()
 			return
