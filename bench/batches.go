@@ -139,10 +139,14 @@ func (r *batchRun) makeStream(ctx context.Context) error {
 	if err := js.DeleteStream(ctx, batchStream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
+	if _, err = js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: batchStream, Subjects: []string{batchStream + ".>"}, Replicas: max(r.o.Replicas, 1), AllowDirect: true,
 		AllowAtomicPublish: r.o.Way == "atomic", AllowBatchPublish: r.o.Way == "fast",
-	})
+	}); err != nil {
+		return err
+	}
+	// In a cluster a new stream takes a moment until every server knows where it is.
+	_, err = js.Publish(ctx, r.names[0], nil, jetstream.WithRetryWait(20*time.Millisecond), jetstream.WithRetryAttempts(250))
 	return err
 }
 
