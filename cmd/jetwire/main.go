@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"golang.org/x/term"
 )
@@ -28,13 +26,6 @@ func main() {
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 		errTerminal: term.IsTerminal(int(os.Stderr.Fd())),
-		coarsen: func(slack time.Duration, log *slog.Logger) {
-			signal.Stop(signals) // one that comes between here and the new start ends the process; there is nothing to put in order yet
-			if ctx.Err() == nil && len(signals) == 0 {
-				coarsenTimers(slack, log)
-			}
-			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-		},
 	}
 	err := p.run(ctx, os.Args)
 	if err != nil && !errors.Is(err, errInterrupted) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -15,7 +13,6 @@ type program struct {
 	in                       io.Reader
 	out, err                 io.Writer
 	outTerminal, errTerminal bool
-	coarsen                  func(time.Duration, *slog.Logger) // coarsenTimers; nil where the process is not the program's alone
 }
 
 // run parses the arguments and runs the command that they name.

@@ -64,7 +64,6 @@ var serverSettings = []setting{
 	{"portable", "use goroutines instead of epoll, as on systems without it", func(c *config.Config) any { return &c.Portable }},
 	{"loops", "epoll loops; 0: one for each CPU", func(c *config.Config) any { return &c.Loops }},
 	{"drain-timeout", "`TIME` that clients get to leave when the server ends", func(c *config.Config) any { return &c.DrainTimeout }},
-	{"timer-slack", "`TIME` by which the kernel may delay timers, which saves CPU at light load (Linux); 0 leaves them as they are", func(c *config.Config) any { return &c.TimerSlack }},
 	{"log-level", "debug, info, warn or error", func(c *config.Config) any { return &c.Log.Level }},
 	{"log-format", "auto (text on a terminal, JSON otherwise), text or json", func(c *config.Config) any { return &c.Log.Format }},
 }

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
@@ -133,9 +132,6 @@ func (c *Config) checkLimits() error {
 		if f.value > 1<<30 {
 			errs = append(errs, fmt.Errorf("%s: more than 1GiB", f.name))
 		}
-	}
-	if c.TimerSlack < 0 || c.TimerSlack > Duration(10*time.Millisecond) {
-		errs = append(errs, errors.New("timer_slack: between 0 and 10ms"))
 	}
 	if l.Unacked > 1<<16 {
 		errs = append(errs, errors.New("limits.unacked: more than 65536"))

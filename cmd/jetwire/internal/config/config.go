@@ -27,7 +27,6 @@ import (
 const (
 	DefaultListen       = "127.0.0.1:8080"
 	DefaultDrainTimeout = 10 * time.Second
-	DefaultTimerSlack   = time.Millisecond
 )
 
 // Config is everything a server can be told. Default returns what holds where nothing is said.
@@ -52,7 +51,6 @@ type Config struct {
 	Portable     bool     `yaml:"portable"` // goroutines instead of epoll
 	Loops        int      `yaml:"loops"`    // epoll loops; 0: one for each CPU
 	DrainTimeout Duration `yaml:"drain_timeout"`
-	TimerSlack   Duration `yaml:"timer_slack"` // how much later timers may fire; 0: as the process was started
 	Log          Log      `yaml:"log"`
 }
 
@@ -174,7 +172,6 @@ func Default() Config {
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		Sync:         true,
 		DrainTimeout: Duration(DefaultDrainTimeout),
-		TimerSlack:   Duration(DefaultTimerSlack),
 		Log:          Log{Level: "info", Format: "auto"},
 	}
 }

@@ -194,7 +194,6 @@ func TestCheck(t *testing.T) {
 		"limits.ping_interval":     func(c *Config) { c.Limits.PingInterval = 0 },
 		"limits.body_bytes":        func(c *Config) { c.Limits.BodyBytes = c.Limits.MessageBytes },
 		"limits.queue_bytes: more": func(c *Config) { c.Limits.QueueBytes = 1 << 31 },
-		"timer_slack":              func(c *Config) { c.TimerSlack = Duration(time.Second) },
 		"log.level":                func(c *Config) { c.Log.Level = "loud" },
 		"log.format":               func(c *Config) { c.Log.Format = "xml" },
 		"namespaces.a.b":           func(c *Config) { c.Namespaces = map[string]Namespace{"a.b": {}} },
