@@ -95,4 +95,5 @@ func (c *link) close() {
 	c.nc.Close()
 	<-c.gone
 	c.subs.Wait()
+	c.routes.end() // nats.go does not wait for its reading goroutine
 }

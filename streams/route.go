@@ -61,6 +61,27 @@ func (x *routes) set(to *route, names ...string) {
 	x.known.Store(&next)
 }
 
+// end leads nothing to anybody any more: no receiver runs when it returns.
+func (x *routes) end() {
+	x.mu.Lock()
+	known := x.known.Swap(&map[string]*route{})
+	x.mu.Unlock()
+	if known == nil {
+		return
+	}
+	for _, r := range *known { // without x.mu, which a receiver may want
+		r.mu.Lock()
+		r.to = deaf{} // who reads may have found it already
+		r.mu.Unlock()
+	}
+}
+
+// deaf is a receiver that is not there any more.
+type deaf struct{}
+
+func (deaf) take(*tap.Message) {}
+func (deaf) rest()             {}
+
 // find returns who gets a message. Names are: an inbox, one with a dot behind it for all below, and a consumer's name.
 func (x *routes) find(m *tap.Message) *route {
 	known := x.known.Load()

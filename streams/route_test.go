@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/jetwire/jetwire/streams/natstest"
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 // TestTaken: acknowledgements, the tail and reads are taken off the connections where that can be, and come by nats.go under TLS.
@@ -83,4 +84,29 @@ func certificates(t *testing.T) (srv, client *tls.Config) {
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: pool}
+}
+
+// counting counts what it takes.
+type counting struct{ taken int }
+
+func (c *counting) take(*tap.Message) { c.taken++ }
+func (c *counting) rest()             {}
+
+// TestNothingAfterClose: nats.go does not wait for the goroutine that reads, which may have found a receiver already.
+func TestNothingAfterClose(t *testing.T) {
+	var l link
+	var to counting
+	r := &route{to: &to}
+	m := &tap.Message{Subject: []byte("_INBOX.x.1")}
+	l.routes.set(r, "_INBOX.x.")
+	if !l.Take(m) || to.taken != 1 {
+		t.Fatalf("taken %d", to.taken)
+	}
+	l.routes.end()
+	r.take(m)
+	if l.Take(m) || to.taken != 1 {
+		t.Errorf("taken %d after the end", to.taken)
+	}
+	l.Rest()
+	l.routes.end()
 }
