@@ -2,10 +2,9 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -121,19 +120,11 @@ func (t *Target) metrics(ctx context.Context) (map[string]float64, error) {
 }
 
 func (t *Target) metricsOne(ctx context.Context) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.MetricsURL, nil)
+	text, err := getPage(ctx, t.MetricsURL, "", askTimeout)
 	if err != nil {
 		return nil, err
 	}
-	res, err := asking.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close() //nolint:errcheck // it was only read
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", t.MetricsURL, res.Status)
-	}
-	return parseMetrics(io.LimitReader(res.Body, 8<<20))
+	return parseMetrics(bytes.NewReader(text))
 }
 
 // parseMetrics reads the series without labels of a Prometheus text page.

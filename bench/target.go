@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -74,9 +76,45 @@ func (t *Target) MoveTo(other *Target) {
 	t.Sign = sign
 }
 
-// asking is how a server is asked for its metrics: without keeping connections, which would be there among those measured,
+// asking is how a server is asked: without keeping connections, which would be there among those measured,
 // and which a server that drains would wait for.
-var asking = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+var asking = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+const (
+	askTimeout = 5 * time.Second
+	mostAnswer = 64 << 20
+	mostError  = 200 // of what a refusal says
+)
+
+// getPage gets a page of a server, within so long. key is an API key; empty: none is sent.
+func getPage(ctx context.Context, address, key string, within time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	res, err := asking.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close() //nolint:errcheck // it was only read
+	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
+	if err == nil && res.StatusCode != http.StatusOK {
+		text = bytes.TrimSpace(text)
+		err = fmt.Errorf("%s: %s: %s", address, res.Status, text[:min(len(text), mostError)])
+	}
+	return text, err
+}
+
+// Profile takes a CPU profile of the server for d, in whole seconds and at least one. key is one of its API keys.
+func (t *Target) Profile(ctx context.Context, key string, d time.Duration) ([]byte, error) {
+	seconds := max(1, int(d.Seconds()))
+	return getPage(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", t.host, seconds), key, d+time.Minute)
+}
 
 // WaitReady asks /readyz until the server says yes.
 func (t *Target) WaitReady(ctx context.Context) error {
@@ -85,7 +123,7 @@ func (t *Target) WaitReady(ctx context.Context) error {
 	defer tick.Stop()
 	var last error
 	for {
-		if last = ready(ctx, address); last == nil {
+		if _, last = getPage(ctx, address, "", askTimeout); last == nil {
 			return nil
 		}
 		select {
@@ -94,20 +132,4 @@ func (t *Target) WaitReady(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
-}
-
-func ready(ctx context.Context, address string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err
-	}
-	res, err := asking.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close() //nolint:errcheck // it was only read
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, res.Status)
-	}
-	return nil
 }

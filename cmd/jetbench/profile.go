@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +21,6 @@ const (
 	flameFile   = "flame.html"
 )
 
-const mostProfile = 64 << 20
-
 var (
 	errNoWindow = errors.New("--profile: this scenario measures for no fixed time; fanout, rooms, publish and mixed do")
 	errProfile  = errors.New("--profile")
@@ -34,7 +29,9 @@ var (
 // profiler takes a CPU profile of a server for as long as a scenario measures it, the first time that it does. With no dir it does nothing.
 type profiler struct {
 	dir, title string
-	url, key   string
+	server     *server
+	ctx        context.Context // of the run
+	stop       func()
 
 	once   sync.Once
 	taken  chan struct{} // closed when what follows is there; nil: nothing was measured yet
@@ -43,9 +40,8 @@ type profiler struct {
 }
 
 func (s *server) profiler(c *cli.Context) *profiler {
-	address := strings.Replace(s.target.URL, "ws://", "http://", 1)
-	host, _, _ := strings.Cut(strings.TrimPrefix(address, "http://"), "/")
-	return &profiler{dir: c.String("profile"), title: "jetbench " + c.Command.Name, url: "http://" + host + "/debug/pprof/profile", key: s.key}
+	ctx, stop := context.WithCancel(c.Context)
+	return &profiler{dir: c.String("profile"), title: "jetbench " + c.Command.Name, server: s, ctx: ctx, stop: stop}
 }
 
 // begin is bench.Load's Measuring.
@@ -57,43 +53,28 @@ func (p *profiler) begin(d time.Duration) {
 		p.taken = make(chan struct{})
 		go func() {
 			defer close(p.taken)
-			p.text, p.failed = p.fetch(d)
+			p.text, p.failed = p.server.target.Profile(p.ctx, p.server.key, d)
 		}()
 	})
 }
 
-func (p *profiler) fetch(d time.Duration) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), d+time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s?seconds=%d", p.url, max(1, int(d.Seconds()))), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+p.key)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close() //nolint:errcheck // it was only read
-	text, err := io.ReadAll(io.LimitReader(res.Body, mostProfile))
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(text))
-	}
-	return text, err
-}
-
-// end waits for the profile and, if it is wanted, writes it and draws it.
+// end waits for the profile, writes it and draws it; if it is not wanted, it is broken off.
 func (p *profiler) end(wanted bool) error {
+	defer p.stop()
 	if p.dir == "" {
 		return nil
 	}
-	if p.taken == nil {
-		return errNoWindow
-	}
-	<-p.taken
 	if !wanted {
+		p.stop()
+	}
+	if p.taken != nil {
+		<-p.taken
+	}
+	switch {
+	case !wanted:
 		return nil
+	case p.taken == nil:
+		return errNoWindow
 	}
 	if p.failed != nil {
 		return fmt.Errorf("%w: %w", errProfile, p.failed)
