@@ -138,7 +138,7 @@ func TestNamespaces(t *testing.T) {
 	g := start(t, ns, func(o *gateway.Options) {
 		o.Streams.Default = nil
 		o.Streams.Policies = []streams.Policy{{Namespace: "chat", Storage: streams.Memory, MaxMessageSize: 100}, {Namespace: "user", Storage: streams.Memory}}
-		o.Rules = map[string]auth.Rules{"chat": {Publish: auth.Granted}}
+		o.Rules = map[string]auth.Rules{"chat": {auth.Publish: auth.Granted}}
 	})
 	alice := g.signIn("alice")
 	for _, name := range []string{"subscribe", "history"} {
@@ -151,7 +151,7 @@ func TestNamespaces(t *testing.T) {
 	alice.refused(wire.PermissionDenied, "publish", `"channel":"chat.a","data":1`)
 	alice.refused(wire.PermissionDenied, "publish", `"channel":"user.alice","data":1`)
 	granted := g.open()
-	granted.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "bot", Patterns: &auth.Patterns{Publish: []string{"chat.>", "user.*"}}}) + `"}}`)
+	granted.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "bot", Patterns: &auth.Patterns{auth.Publish: []string{"chat.>", "user.*"}}}) + `"}}`)
 	granted.next()
 	granted.nextID = 1
 	granted.publish("chat.a", `1`)

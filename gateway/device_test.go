@@ -18,7 +18,7 @@ import (
 func (g *running) device(user, device string) (*raw, *wire.Durable) {
 	g.t.Helper()
 	r := g.open()
-	r.send(`{"id":1,"connect":{"token":"` + sign(g.t, auth.Grant{User: user, Patterns: &auth.Patterns{Publish: []string{">"}}}) + `","device":"` + device + `"}}`)
+	r.send(`{"id":1,"connect":{"token":"` + sign(g.t, auth.Grant{User: user, Patterns: &auth.Patterns{auth.Publish: []string{">"}}}) + `","device":"` + device + `"}}`)
 	in := r.next()
 	if in.Kind != wire.KindConnect || in.Connect.Durable == nil || in.Connect.Durable.Device != device {
 		g.t.Fatalf("connect: %+v", in)
@@ -244,7 +244,7 @@ func TestPatternSubscription(t *testing.T) {
 func TestPatternNeedsPermission(t *testing.T) {
 	g := start(t, natstest.Run(t), nil)
 	r := g.open()
-	r.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "alice", Patterns: &auth.Patterns{Subscribe: []string{"chat.*", "user.alice"}}}) + `"}}`)
+	r.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "alice", Patterns: &auth.Patterns{auth.Subscribe: []string{"chat.*", "user.alice"}}}) + `"}}`)
 	r.next()
 	r.nextID = 1
 	r.must("subscribe", `"channel":"chat.*"`)

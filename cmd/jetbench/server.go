@@ -122,7 +122,7 @@ func signer(data string) func(user string, publish []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife), Patterns: &auth.Patterns{Publish: publish}})
+		return auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife), Patterns: &auth.Patterns{auth.Publish: publish}})
 	}
 }
 

@@ -100,12 +100,9 @@ func builtinRules(namespace string) auth.Rules {
 }
 
 func rules(ns *config.Namespace, r auth.Rules) auth.Rules {
-	for _, f := range []struct {
-		to   *auth.Rule
-		from auth.Rule
-	}{{&r.Subscribe, ns.Subscribe}, {&r.Publish, ns.Publish}, {&r.History, ns.History}} {
-		if f.from != "" {
-			*f.to = f.from
+	for op, rule := range ns.Rules() {
+		if rule != "" {
+			r[op] = rule
 		}
 	}
 	return r

@@ -183,7 +183,7 @@ func TestToken(t *testing.T) {
 	}
 	life := time.Until(g.Expires)
 	if g.User != "alice" || g.TokenID != "t1" || life > 15*time.Minute || life < 14*time.Minute ||
-		fmt.Sprint(g.Patterns.Subscribe) != "[chat.> user.alice]" || fmt.Sprint(g.Patterns.Publish) != "[a.b,c]" || g.Patterns.History == nil || len(g.Patterns.History) != 0 {
+		fmt.Sprint(g.Patterns[auth.Subscribe]) != "[chat.> user.alice]" || fmt.Sprint(g.Patterns[auth.Publish]) != "[a.b,c]" || g.Patterns[auth.History] == nil || len(g.Patterns[auth.History]) != 0 {
 		t.Errorf("%+v", g)
 	}
 	r = run(t, "token", "--data", dir, "--user", "alice", "--ttl", "0")

@@ -55,7 +55,7 @@ func (p *program) token(c *cli.Context) error {
 	}
 	g := auth.Grant{
 		User: c.String("user"), TokenID: c.String("id"),
-		Patterns: &auth.Patterns{Subscribe: patterns(c, "subscribe"), Publish: patterns(c, "publish"), History: patterns(c, "history")},
+		Patterns: &auth.Patterns{auth.Subscribe: patterns(c, "subscribe"), auth.Publish: patterns(c, "publish"), auth.History: patterns(c, "history")},
 	}
 	if ttl := time.Duration(*c.Generic("ttl").(*config.Duration)); ttl > 0 {
 		g.Expires = time.Now().Add(ttl)

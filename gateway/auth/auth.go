@@ -35,18 +35,34 @@ const (
 	Subscribe Op = iota + 1
 	Publish
 	History
+	Presence // ask who is subscribed
+	Command  // send to a backend, stored
+	Call     // ask a backend
+
+	ops // how many there are, with none
 )
 
+// Ops returns all operations.
+func Ops() []Op { return []Op{Subscribe, Publish, History, Presence, Command, Call} }
+
+var opNames = [ops]string{"unknown", "subscribe", "publish", "history", "presence", "command", "call"}
+
+// String returns the operation's name, which is that of its rule, its command and its claim.
 func (o Op) String() string {
-	switch o {
-	case Subscribe:
-		return "subscribe"
-	case Publish:
-		return "publish"
-	case History:
-		return "history"
+	if o >= ops {
+		o = 0
 	}
-	return "unknown"
+	return opNames[o]
+}
+
+// opOf finds an operation by its name; 0: there is none.
+func opOf(name []byte) Op {
+	for o := Subscribe; o < ops; o++ {
+		if string(name) == opNames[o] {
+			return o
+		}
+	}
+	return 0
 }
 
 // Rule says which users a namespace lets do something. The zero Rule is SignedIn.
@@ -54,25 +70,24 @@ type Rule string
 
 // The rules.
 const (
+	Anyone   Rule = "anyone"    // also those without a token
 	SignedIn Rule = "signed-in" // everybody with a valid token
 	Granted  Rule = "granted"   // those whose token names a pattern that matches
 	Own      Rule = "own"       // the user whose id is the channel's second token, and those of Granted
-	Nobody   Rule = "nobody"    // no client; backends publish through NATS
+	Server   Rule = "server"    // no client: backends, through NATS or the server API
 )
 
 // Check says whether r is one of the rules.
 func (r Rule) Check() error {
 	switch r {
-	case "", SignedIn, Granted, Own, Nobody:
+	case "", Anyone, SignedIn, Granted, Own, Server:
 		return nil
 	}
-	return fmt.Errorf("unknown rule %q: want %s, %s, %s or %s", string(r), SignedIn, Granted, Own, Nobody)
+	return fmt.Errorf("unknown rule %q: want %s, %s, %s, %s or %s", string(r), Anyone, SignedIn, Granted, Own, Server)
 }
 
-// Rules are a namespace's rules. The zero value lets everybody who is signed in do everything.
-type Rules struct {
-	Subscribe, Publish, History Rule
-}
+// Rules are a namespace's rules, for each operation. The zero value lets everybody who is signed in do everything.
+type Rules [ops]Rule
 
 // UserRules are the rules of the namespace `user`, whose channels user.<id>… are inboxes: everybody reads their own,
 // and only tokens that say so may write to one.
@@ -80,18 +95,18 @@ var UserRules = Rules{Subscribe: Own, Publish: Granted, History: Own}
 
 // Grant is what a token says about its bearer.
 type Grant struct {
-	User    string    // never empty
+	User    string    // never empty; one who is Anonymous has a name of this connection's
 	TokenID string    // the claim jti; empty: none
 	Expires time.Time // zero: never
+
+	Anonymous bool // there was no token
 
 	Patterns *Patterns // nil: it names none, as most do
 }
 
 // Patterns are the patterns that a token names, for each operation. nil: it names none, and the namespace's rules alone
 // decide. Empty but not nil: it allows nothing.
-type Patterns struct {
-	Subscribe, Publish, History []string
-}
+type Patterns [ops][]string
 
 // Expired says whether the grant has ended. It has at the very second that Expires names (RFC 7519, section 4.1.4:
 // "on or after which the JWT MUST NOT be accepted").
@@ -105,28 +120,26 @@ func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 	if g.Expired(now) {
 		return ErrExpired
 	}
-	var rule Rule
-	var patterns []string
-	named := g.Patterns
-	if named == nil {
-		named = &noPatterns
-	}
-	switch op {
-	case Subscribe:
-		rule, patterns = r.Subscribe, named.Subscribe
-	case Publish:
-		rule, patterns = r.Publish, named.Publish
-	case History:
-		rule, patterns = r.History, named.History
-	default:
+	if op == 0 || op >= ops {
 		return ErrDenied
+	}
+	rule := r[op]
+	if g.Anonymous {
+		if rule == Anyone {
+			return nil
+		}
+		return ErrDenied
+	}
+	var patterns []string
+	if g.Patterns != nil {
+		patterns = g.Patterns[op]
 	}
 	matched := matchAny(patterns, channel)
 	if patterns != nil && !matched {
 		return ErrDenied
 	}
 	switch rule {
-	case "", SignedIn:
+	case "", SignedIn, Anyone:
 		return nil
 	case Granted:
 		if matched {
@@ -139,8 +152,6 @@ func (g *Grant) Allows(op Op, channel string, r Rules, now time.Time) error {
 	}
 	return ErrDenied
 }
-
-var noPatterns Patterns
 
 func matchAny(patterns []string, channel string) bool {
 	for _, p := range patterns {

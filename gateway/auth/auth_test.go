@@ -52,26 +52,22 @@ func TestAllows(t *testing.T) {
 		{Own, nil, "*", "user.*", ErrDenied},
 		{Own, nil, ">", "user.>", ErrDenied},
 
-		{Nobody, nil, "alice", "chat.lobby", ErrDenied},
-		{Nobody, all, "alice", "chat.lobby", ErrDenied},
+		{Server, nil, "alice", "chat.lobby", ErrDenied},
+		{Server, all, "alice", "chat.lobby", ErrDenied},
 		{"everybody", all, "alice", "chat.lobby", ErrDenied},
 	} {
 		t.Run(fmt.Sprintf("%s/%v/%s/%s", c.rule, c.patterns, c.user, c.channel), func(t *testing.T) {
-			for _, op := range []Op{Subscribe, Publish, History} {
+			for _, op := range Ops() {
 				// What the other operations have must not matter, so each is the opposite of this one's.
-				other := Nobody
+				other := Server
 				if c.want != nil {
 					other = SignedIn
 				}
-				r, g := Rules{other, other, other}, Grant{User: c.user, Patterns: &Patterns{all, all, all}}
-				switch op {
-				case Subscribe:
-					r.Subscribe, g.Patterns.Subscribe = c.rule, c.patterns
-				case Publish:
-					r.Publish, g.Patterns.Publish = c.rule, c.patterns
-				case History:
-					r.History, g.Patterns.History = c.rule, c.patterns
+				r, g := Rules{}, Grant{User: c.user, Patterns: &Patterns{}}
+				for _, o := range Ops() {
+					r[o], g.Patterns[o] = other, all
 				}
+				r[op], g.Patterns[op] = c.rule, c.patterns
 				if err := g.Allows(op, c.channel, r, now); !errors.Is(err, c.want) {
 					t.Errorf("%v: %v, want %v", op, err, c.want)
 				}
@@ -92,7 +88,7 @@ func TestAllowsEndsWithTheToken(t *testing.T) {
 
 func TestUnknownOpIsDenied(t *testing.T) {
 	g := Grant{User: "alice"}
-	for _, op := range []Op{0, History + 1} {
+	for _, op := range []Op{0, Call + 1} {
 		if err := g.Allows(op, "chat.lobby", Rules{}, now); !errors.Is(err, ErrDenied) {
 			t.Errorf("%v: %v", op, err)
 		}
@@ -112,7 +108,7 @@ func TestUserRules(t *testing.T) {
 }
 
 func TestRuleCheck(t *testing.T) {
-	for _, r := range []Rule{"", SignedIn, Granted, Own, Nobody} {
+	for _, r := range []Rule{"", SignedIn, Granted, Own, Server, Anyone} {
 		if err := r.Check(); err != nil {
 			t.Error(err)
 		}
@@ -128,5 +124,22 @@ func TestAllowsDoesNotAllocate(t *testing.T) {
 		_ = g.Allows(Publish, "chat.lobby", UserRules, now)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestAnonymous(t *testing.T) {
+	g := Grant{User: "~a1", Anonymous: true}
+	for _, rule := range []Rule{"", Anyone, SignedIn, Granted, Own, Server} {
+		for _, op := range Ops() {
+			r := Rules{}
+			r[op] = rule
+			var want error
+			if rule != Anyone {
+				want = ErrDenied
+			}
+			if err := g.Allows(op, "user.~a1", r, now); !errors.Is(err, want) {
+				t.Errorf("%v under %q: %v, want %v", op, rule, err, want)
+			}
+		}
 	}
 }

@@ -132,15 +132,14 @@ var errNoToken = bad("it is not a JSON web token")
 // claims are the claims that Jetwire reads; others are ignored. A claim that is null is refused, not taken as absent:
 // a backend that writes null for an empty list of patterns must not thereby allow everything.
 type claims struct {
-	Subject   string   `json:"sub"`
-	Expires   instant  `json:"exp,omitzero"`
-	NotBefore instant  `json:"nbf,omitzero"`
-	IssuedAt  instant  `json:"iat,omitzero"`
-	ID        string   `json:"jti,omitempty"`
-	Audience  []string `json:"aud,omitzero"`
-	Subscribe []string `json:"subscribe,omitzero"`
-	Publish   []string `json:"publish,omitzero"`
-	History   []string `json:"history,omitzero"`
+	Subject   string
+	Expires   instant
+	NotBefore instant
+	IssuedAt  instant
+	ID        string
+	Audience  []string
+	Patterns  Patterns
+	patterned bool // it names some
 }
 
 // read takes the claims from a token's payload.
@@ -163,14 +162,12 @@ func (c *claims) read(text []byte) error {
 			c.ID = o.Text()
 		case "aud": // RFC 7519, section 4.1.3: one that is alone need not be in a list
 			c.Audience = o.TextOrTexts()
-		case "subscribe":
-			c.Subscribe = o.Texts()
-		case "publish":
-			c.Publish = o.Texts()
-		case "history":
-			c.History = o.Texts()
 		default:
-			o.Skip()
+			if op := opOf(name); op != 0 {
+				c.Patterns[op], c.patterned = o.Texts(), true
+			} else {
+				o.Skip()
+			}
 		}
 	}
 	switch err := o.Err(); {
@@ -200,11 +197,12 @@ func (c *claims) grant(now time.Time) (*Grant, error) {
 	if now.Before(c.NotBefore.Time) {
 		return nil, bad("it is not valid yet")
 	}
-	if c.Subscribe == nil && c.Publish == nil && c.History == nil {
+	if !c.patterned {
 		return g, nil
 	}
-	g.Patterns = &Patterns{Subscribe: c.Subscribe, Publish: c.Publish, History: c.History}
-	for _, list := range [...][]string{c.Subscribe, c.Publish, c.History} {
+	patterns := c.Patterns
+	g.Patterns = &patterns
+	for _, list := range patterns {
 		if err := fill(list, c.Subject); err != nil {
 			return nil, err
 		}
@@ -264,11 +262,13 @@ func Sign(secret []byte, g Grant) (string, error) {
 	}
 	now := time.Now()
 	c := claims{Subject: g.User, ID: g.TokenID, Expires: instant{g.Expires}, IssuedAt: instant{now}}
-	if p := g.Patterns; p != nil {
-		c.Subscribe, c.Publish, c.History = p.Subscribe, p.Publish, p.History
+	if g.Patterns != nil {
+		c.Patterns, c.patterned = *g.Patterns, true
 	}
 	check := c
-	check.Subscribe, check.Publish, check.History = slices.Clone(c.Subscribe), slices.Clone(c.Publish), slices.Clone(c.History)
+	for op, list := range c.Patterns {
+		check.Patterns[op] = slices.Clone(list)
+	}
 	check.Expires = instant{}
 	if _, err := check.grant(now); err != nil {
 		return "", err
@@ -297,9 +297,21 @@ func (t *instant) read(o *wire.Object) {
 	t.Time = time.Unix(sec, int64((f-float64(sec))*1e9))
 }
 
-// MarshalJSON writes whole seconds, rounded down.
-func (t instant) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "%d", t.Unix()), nil
+// MarshalJSON writes what read reads: times in whole seconds, rounded down, and of the patterns the lists that are not nil.
+func (c *claims) MarshalJSON() ([]byte, error) {
+	m := map[string]any{"sub": c.Subject, "iat": c.IssuedAt.Unix()}
+	if !c.Expires.IsZero() {
+		m["exp"] = c.Expires.Unix()
+	}
+	if c.ID != "" {
+		m["jti"] = c.ID
+	}
+	for op, list := range c.Patterns {
+		if list != nil {
+			m[Op(op).String()] = list
+		}
+	}
+	return json.Marshal(m)
 }
 
 // The methods of jwt.Claims. The parser's own validation is off, so they are not called.

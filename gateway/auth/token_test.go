@@ -58,10 +58,10 @@ func TestVerifyReadsWhatSignWrote(t *testing.T) {
 	if d := cmp.Diff(&want, got); d != "" {
 		t.Error(d)
 	}
-	if got.Patterns.Publish == nil || got.Patterns.History != nil {
-		t.Errorf("an empty list came back as %v, an absent one as %v", got.Patterns.Publish, got.Patterns.History)
+	if got.Patterns[Publish] == nil || got.Patterns[History] != nil {
+		t.Errorf("an empty list came back as %v, an absent one as %v", got.Patterns[Publish], got.Patterns[History])
 	}
-	if g.Patterns.Subscribe[1] != "user.{user}.*" {
+	if g.Patterns[Subscribe][1] != "user.{user}.*" {
 		t.Error("Sign changed the caller's patterns")
 	}
 }

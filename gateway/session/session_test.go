@@ -273,7 +273,7 @@ var began = time.Unix(1_700_000_000, 0)
 // newBench makes a session that nobody has connected. Tokens: "alice" never expires, "brief" does in an hour, "old" has.
 func newBench(t testing.TB) *bench {
 	n := &bench{t: t, p: &peer{}, now: began, b: &scripted{epoch: "e1", head: 7, rules: map[string]auth.Rules{
-		"closed": {Subscribe: auth.Nobody, Publish: auth.Nobody, History: auth.Nobody},
+		"closed": {auth.Subscribe: auth.Server, auth.Publish: auth.Server, auth.History: auth.Server},
 		"user":   auth.UserRules,
 	}}}
 	n.opts = &Options{
@@ -284,7 +284,7 @@ func newBench(t testing.TB) *bench {
 			case "brief":
 				return &auth.Grant{User: "brief", Expires: began.Add(time.Hour)}, nil
 			case "narrow":
-				return &auth.Grant{User: "narrow", Patterns: &auth.Patterns{Subscribe: []string{"chat.*"}, Publish: []string{}}}, nil
+				return &auth.Grant{User: "narrow", Patterns: &auth.Patterns{auth.Subscribe: []string{"chat.*"}, auth.Publish: []string{}}}, nil
 			case "old":
 				return nil, fmt.Errorf("verify: %w", auth.ErrExpired)
 			}

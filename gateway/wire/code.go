@@ -55,6 +55,12 @@ const (
 	TooManyNamespaces    Code = 4024
 	AckBehind            Code = 4025
 	TakenOver            Code = 4026
+	Revoked              Code = 4027
+	Disconnected         Code = 4028
+	RateLimited          Code = 4029
+	NoService            Code = 4030
+	Refused              Code = 4031
+	NotFound             Code = 4032
 )
 
 // String returns the word that PROTOCOL.md has for it.
@@ -111,6 +117,12 @@ var codes = []codeInfo{
 	{TooManyNamespaces, "too_many_namespaces", Never, "the limit of unlisted namespaces is reached; list this one in the configuration"},
 	{AckBehind, "ack_behind", Never, "the ack is behind the last one"},
 	{TakenOver, "taken_over", Never, "a newer connection of the same user and device has taken the session over"},
+	{Revoked, "revoked", WithToken, "the token has been revoked"},
+	{Disconnected, "disconnected", Never, "a backend has ended the connection"},
+	{RateLimited, "rate_limited", Later, "more was asked for than the limits allow"},
+	{NoService, "no_service", Later, "no backend serves this destination now"},
+	{Refused, "refused", Never, "the backend refused; the message says why"},
+	{NotFound, "not_found", Never, "there is no such thing"},
 }
 
 var byCode, byName = func() (map[Code]*codeInfo, map[string]*codeInfo) {

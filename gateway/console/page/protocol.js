@@ -7,8 +7,8 @@ const ACK_EVERY = 100; // milliseconds between two acks of a subscription
 const LATER = new Set(["unavailable", "timeout", "internal", "draining"]); // an ended subscription is asked for again
 
 // Close codes after which the same would fail again, and those that want a new token; the others mean: come back later.
-const NEVER = new Set([1000, 1002, 1003, 1007, 1009, 4000, 4001, 4002, 4003, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4019, 4024, 4025, 4026]);
-const WITH_TOKEN = new Set([4004, 4005, 4006]);
+const NEVER = new Set([1000, 1002, 1003, 1007, 1009, 4000, 4001, 4002, 4003, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4019, 4024, 4025, 4026, 4028, 4031, 4032]);
+const WITH_TOKEN = new Set([4004, 4005, 4006, 4027]);
 
 // ProtocolError is what a request fails with.
 export class ProtocolError extends Error {

@@ -188,12 +188,9 @@ func (n *Namespace) check(name string, c *Config) error {
 	if n.DedupWindow != 0 && n.DedupWindow < 1e8 {
 		add("dedup_window", "NATS wants at least 100ms")
 	}
-	for _, r := range []struct {
-		field string
-		rule  auth.Rule
-	}{{"subscribe", n.Subscribe}, {"publish", n.Publish}, {"history", n.History}} {
-		if err := r.rule.Check(); err != nil {
-			add(r.field, "%w", err)
+	for op, rule := range n.Rules() {
+		if err := rule.Check(); err != nil {
+			add(auth.Op(op).String(), "%w", err)
 		}
 	}
 	return errors.Join(errs...)

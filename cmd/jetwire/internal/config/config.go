@@ -131,6 +131,17 @@ type Namespace struct {
 	Subscribe      auth.Rule `yaml:"subscribe,omitempty"`
 	Publish        auth.Rule `yaml:"publish,omitempty"`
 	History        auth.Rule `yaml:"history,omitempty"`
+	Presence       auth.Rule `yaml:"presence,omitempty"`
+	Command        auth.Rule `yaml:"command,omitempty"`
+	Call           auth.Rule `yaml:"call,omitempty"`
+}
+
+// Rules returns the rules that the namespace names; the others are empty.
+func (n *Namespace) Rules() auth.Rules {
+	return auth.Rules{
+		auth.Subscribe: n.Subscribe, auth.Publish: n.Publish, auth.History: n.History,
+		auth.Presence: n.Presence, auth.Command: n.Command, auth.Call: n.Call,
+	}
 }
 
 // DefaultNamespace is what namespaces have that are not listed: `off`, which refuses them, or a Namespace.

@@ -69,8 +69,8 @@ namespaces:
 }
 
 func TestDefaultNamespaceMayHaveAPolicy(t *testing.T) {
-	c := read(t, "default:\n  max_age: 1h\n  publish: nobody\n")
-	if want := (DefaultNamespace{Namespace: Namespace{MaxAge: Duration(time.Hour), Publish: auth.Nobody}}); c.Default != want {
+	c := read(t, "default:\n  max_age: 1h\n  publish: server\n")
+	if want := (DefaultNamespace{Namespace: Namespace{MaxAge: Duration(time.Hour), Publish: auth.Server}}); c.Default != want {
 		t.Errorf("%+v", c.Default)
 	}
 }
