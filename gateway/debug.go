@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"net/http/pprof"
 
@@ -15,17 +16,20 @@ func newDebug(keys auth.Keys) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return withKey(keys, mux)
+	return withKey(keys, auth.ScopeDebug, mux)
 }
 
-// withKey serves requests that have an API key.
-func withKey(keys auth.Keys, next http.Handler) http.Handler {
+// withKey serves requests that have an API key with that scope.
+func withKey(keys auth.Keys, scope auth.Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := keys.Authorize(r.Header.Get("Authorization")); err != nil {
+		switch _, err := keys.Authorize(r.Header.Get("Authorization"), scope); {
+		case errors.Is(err, auth.ErrScope):
+			http.Error(w, err.Error(), http.StatusForbidden)
+		case err != nil:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			http.Error(w, err.Error(), http.StatusUnauthorized)
-			return
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }

@@ -214,7 +214,8 @@ func TestTLS(t *testing.T) {
 // What the profiler shows is for those who have a key; without one in the server nobody has.
 func TestProfilesNeedAKey(t *testing.T) {
 	const key = "0123456789abcdef"
-	keys, err := auth.NewKeys([]string{key})
+	const other = "fedcba9876543210"
+	keys, err := auth.NewKeys(auth.APIKey{Key: key}, auth.APIKey{Key: other, Scopes: []auth.Scope{auth.ScopePublish}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,6 +230,7 @@ func TestProfilesNeedAKey(t *testing.T) {
 		}{
 			{with, "/debug/pprof/", key, http.StatusOK}, {with, "/debug/pprof/heap?debug=1", key, http.StatusOK},
 			{with, "/debug/pprof/profile?seconds=1", key, http.StatusOK}, {with, "/debug/pprof/cmdline", key, http.StatusNotFound},
+			{with, "/debug/pprof/", other, http.StatusForbidden},
 			{with, "/debug/pprof/", "", http.StatusUnauthorized}, {with, "/debug/pprof/heap", key + "x", http.StatusUnauthorized},
 			{without, "/debug/pprof/", key, http.StatusUnauthorized}, {without, "/debug/pprof/heap", "", http.StatusUnauthorized},
 		} {

@@ -34,7 +34,7 @@ type Options struct {
 	Streams streams.Options
 	// Verifier checks the tokens of connect.
 	Verifier *auth.Verifier
-	// APIKeys open what is for operators and backends: /debug/pprof.
+	// APIKeys open what is for operators and backends, each for its scopes.
 	APIKeys auth.Keys
 	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed.
 	Rules        map[string]auth.Rules

@@ -31,7 +31,7 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 	if err != nil {
 		return gateway.Options{}, fmt.Errorf("token secret: %w", err)
 	}
-	keys, err := auth.NewKeys(cfg.API.Keys)
+	keys, err := cfg.API.Known()
 	if err != nil {
 		return gateway.Options{}, err
 	}

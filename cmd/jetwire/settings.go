@@ -30,7 +30,7 @@ var serverSettings = []setting{
 	{"listen", "`HOST:PORT` for WebSockets and HTTP; port 0 takes a free one", func(c *config.Config) any { return &c.Listen }},
 	{"tls-cert", "`FILE` with the certificate chain (PEM)", func(c *config.Config) any { return &c.TLS.Cert }},
 	{"tls-key", "`FILE` with the certificate's key (PEM)", func(c *config.Config) any { return &c.TLS.Key }},
-	{"api-key", "`KEY`s for operators and backends, which open /debug/pprof; better given in the environment, since other users can see flags", func(c *config.Config) any { return &c.API.Keys }},
+	{"api-key", "`KEY`s for operators and backends, which open the server API; better given in the environment, since other users can see flags; a configuration file can give each a name and scopes", func(c *config.Config) any { return &c.API.Keys }},
 	{"insecure-no-tls", "accept that other machines connect without TLS, because a proxy encrypts or the network is trusted", func(c *config.Config) any { return &c.InsecureNoTLS }},
 	{"origins", "`ORIGIN`s of web pages that may connect, besides the server's own, such as https://app.example.com; * for all", func(c *config.Config) any { return &c.Origins }},
 	{"nats", "`URL` of an external NATS server with JetStream, instead of the embedded one", func(c *config.Config) any { return &c.NATS.URL }},
@@ -89,7 +89,7 @@ func settingFlags(groups ...[]setting) []cli.Flag {
 				flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
 			case *int:
 				flags = append(flags, &cli.IntFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
-			case *[]string:
+			case *[]string, *[]config.APIKey:
 				flags = append(flags, &cli.StringSliceFlag{Name: s.name, Usage: s.usage, EnvVars: env})
 			case *config.Size:
 				flags = append(flags, &cli.GenericFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt, Value: new(config.Size)})
@@ -136,6 +136,11 @@ func apply(c *cli.Context, cfg *config.Config, settings []setting) {
 			*p = nil
 			for _, list := range c.StringSlice(s.name) {
 				*p = append(*p, strings.Split(list, ",")...)
+			}
+		case *[]config.APIKey:
+			*p = nil
+			for _, list := range c.StringSlice(s.name) {
+				*p = append(*p, config.APIKeys(strings.Split(list, ",")...)...)
 			}
 		case *config.Size:
 			*p = *c.Generic(s.name).(*config.Size)

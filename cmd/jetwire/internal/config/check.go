@@ -21,7 +21,7 @@ func (c *Config) Check() error {
 	if c.Token.Secret != "" && c.Token.SecretFile != "" {
 		errs = append(errs, errors.New("token: secret and secret_file are both given"))
 	}
-	if _, err := auth.NewKeys(c.API.Keys); err != nil {
+	if _, err := c.API.Known(); err != nil {
 		errs = append(errs, fmt.Errorf("api.keys: %w", err))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Namespaces)) {

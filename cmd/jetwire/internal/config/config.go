@@ -77,11 +77,6 @@ type Token struct {
 	SecretFile string `yaml:"secret_file"`
 }
 
-// API says which keys open what is for operators and backends.
-type API struct {
-	Keys []string `yaml:"keys"`
-}
-
 // Limits bounds what clients can make grow.
 type Limits struct {
 	Connections           int      `yaml:"connections"`             // 0: only the descriptor limit

@@ -151,7 +151,7 @@ func TestReadme(t *testing.T) {
 }
 
 func TestShowCanBeReadAgain(t *testing.T) {
-	c := read(t, "default: off\nnamespaces: {chat: {max_age: 30d, max_bytes: 1GiB, publish: own}}\nlimits: {ping_interval: 1m}\n")
+	c := read(t, "default: off\nnamespaces: {chat: {max_age: 30d, max_bytes: 1GiB, publish: own}}\nlimits: {ping_interval: 1m}\napi: {keys: [\"(hidden)\", {key: \"(hidden)\", name: shop, scopes: [publish, info]}, {key: \"(hidden)\", scopes: []}]}\n")
 	for _, off := range []bool{true, false} {
 		c.Default.Off = off
 		text, err := c.Show()
@@ -164,10 +164,31 @@ func TestShowCanBeReadAgain(t *testing.T) {
 	}
 }
 
+func TestAPIKeys(t *testing.T) {
+	c := read(t, "api:\n  keys:\n    - 0123456789abcdef\n    - {key: 0123456789abcdeg, name: shop, scopes: [publish]}\n    - {key: 0123456789abcdeh, scopes: []}\n")
+	want := []APIKey{{Key: "0123456789abcdef"}, {"0123456789abcdeg", "shop", []auth.Scope{auth.ScopePublish}}, {"0123456789abcdeh", "", []auth.Scope{}}}
+	if d := cmp.Diff(want, c.API.Keys); d != "" {
+		t.Error(d)
+	}
+	keys, err := c.API.Known()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Authorize("Bearer 0123456789abcdeh", auth.ScopePublish); !errors.Is(err, auth.ErrScope) {
+		t.Errorf("an empty list of scopes: %v", err)
+	}
+	for _, text := range []string{"api: {keys: [{key: 0123456789abcdef, scope: [publish]}]}", "api: {keys: [[a]]}", "api: {keys: 0123456789abcdef}"} {
+		var c Config
+		if err := c.Read([]byte(text)); err == nil || strings.Contains(err.Error(), "0123456789abcdef") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestShowHidesSecrets(t *testing.T) {
 	c := Default()
 	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
-	c.API.Keys = []string{"a-secret-key-of-a-backend", "a-secret-key-to-come"}
+	c.API.Keys = append(APIKeys("a-secret-key-of-a-backend"), APIKey{"a-secret-key-to-come", "shop", []auth.Scope{"info"}})
 	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, 127.0.0.1:4222,user:hunter2@d"
 	text, err := c.Show()
 	if err != nil {
@@ -187,7 +208,8 @@ func TestCheck(t *testing.T) {
 		"nats.listen":              func(c *Config) { c.NATS.Listen = "4222" },
 		"for the embedded server":  func(c *Config) { c.NATS.URL, c.NATS.Listen = "nats://x", "x:1" },
 		"both given":               func(c *Config) { c.Token = Token{"a", "b"} },
-		"api.keys: key 2 of 2":     func(c *Config) { c.API.Keys = []string{"0123456789abcdef", "short"} },
+		"api.keys: key 2 of 2":     func(c *Config) { c.API.Keys = APIKeys("0123456789abcdef", "short") },
+		"api.keys: key 1 of 1":     func(c *Config) { c.API.Keys = []APIKey{{"0123456789abcdef", "", []auth.Scope{"everything"}}} },
 		"origins":                  func(c *Config) { c.Origins = []string{"https://x.example/path"} },
 		"limits.subscriptions":     func(c *Config) { c.Limits.Subscriptions = 0 },
 		"limits.connections:":      func(c *Config) { c.Limits.Connections = -1 },

@@ -77,7 +77,10 @@ func (c Config) Show() ([]byte, error) {
 	if c.Token.Secret != "" {
 		c.Token.Secret = hidden
 	}
-	c.API.Keys = slices.Repeat([]string{hidden}, len(c.API.Keys))
+	c.API.Keys = slices.Clone(c.API.Keys)
+	for i := range c.API.Keys {
+		c.API.Keys[i].Key = hidden
+	}
 	c.NATS.URL = Redact(c.NATS.URL)
 	return yaml.Marshal(c)
 }
