@@ -74,7 +74,7 @@ func attacker(t *testing.T, addr string) *peer {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(60 * time.Second))
-	token, err := auth.Sign(attackSecret, auth.Grant{User: "eve", Expires: time.Now().Add(time.Hour)})
+	token, err := auth.Sign(attackSecret, auth.Grant{User: "eve", Expires: time.Now().Add(time.Hour).UnixMilli()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestDrainReachesLateClients(t *testing.T) {
 	go func() { drained <- g.Drain(ctx) }()
 	<-g.draining
 	time.Sleep(300 * time.Millisecond)
-	token, _ := auth.Sign(attackSecret, auth.Grant{User: "eve", Expires: time.Now().Add(time.Hour)})
+	token, _ := auth.Sign(attackSecret, auth.Grant{User: "eve", Expires: time.Now().Add(time.Hour).UnixMilli()})
 	p := &peer{Conn: late, t: t}
 	_ = late.SetDeadline(time.Now().Add(20 * time.Second))
 	p.send(fmt.Sprintf(`{"id":1,"connect":{"token":%q}}`, token))

@@ -244,7 +244,7 @@ func TestTokens(t *testing.T) {
 	}{
 		"none":    {"", wire.Unauthenticated},
 		"forged":  {sign(t, auth.Grant{User: "eve"})[:20] + "x.y.z", wire.BadToken},
-		"expired": {sign(t, auth.Grant{User: "eve", Expires: time.Now().Add(-time.Minute)}), wire.ExpiredToken},
+		"expired": {sign(t, auth.Grant{User: "eve", Expires: time.Now().Add(-time.Minute).UnixMilli()}), wire.ExpiredToken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := g.open()
@@ -258,7 +258,7 @@ func TestTokens(t *testing.T) {
 		})
 	}
 	r := g.open()
-	r.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "brief", Expires: time.Now().Add(1500 * time.Millisecond)}) + `"}}`)
+	r.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "brief", Expires: time.Now().Add(1500 * time.Millisecond).UnixMilli()}) + `"}}`)
 	if in := r.next(); in.Kind != wire.KindConnect || in.Connect.Expires == 0 {
 		t.Fatalf("%+v", in)
 	}

@@ -95,8 +95,8 @@ func onBoth(t *testing.T, test func(t *testing.T, ns *natstest.Server, change fu
 
 func sign(t testing.TB, g auth.Grant) string {
 	t.Helper()
-	if g.Expires.IsZero() {
-		g.Expires = time.Now().Add(time.Hour)
+	if g.Expires == 0 {
+		g.Expires = time.Now().Add(time.Hour).UnixMilli()
 	}
 	tok, err := auth.Sign(secret, g)
 	if err != nil {

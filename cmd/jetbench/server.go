@@ -112,7 +112,7 @@ func sign(data string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return auth.Sign(secret, auth.Grant{User: benchUser, Expires: time.Now().Add(tokenLife)})
+	return auth.Sign(secret, auth.Grant{User: benchUser, Expires: time.Now().Add(tokenLife).UnixMilli()})
 }
 
 // signer makes tokens of many users with the secret of a data directory.
@@ -122,7 +122,7 @@ func signer(data string) func(user string, publish []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife), Patterns: &auth.Patterns{auth.Publish: publish}})
+		return auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife).UnixMilli(), Patterns: &auth.Patterns{auth.Publish: publish}})
 	}
 }
 

@@ -171,7 +171,7 @@ func (s *soaked) start(ctx context.Context) (soak.Server, error) {
 }
 
 func (s *soaked) token(user string) (string, error) {
-	return auth.Sign(s.secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife), Patterns: &auth.Patterns{auth.Publish: []string{">"}}})
+	return auth.Sign(s.secret, auth.Grant{User: user, Expires: time.Now().Add(tokenLife).UnixMilli(), Patterns: &auth.Patterns{auth.Publish: []string{">"}}})
 }
 
 // soakServer is one process.

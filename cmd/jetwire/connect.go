@@ -94,7 +94,7 @@ func tokenSource(c *cli.Context) (func(context.Context) (string, error), error) 
 		return nil, err
 	}
 	return func(context.Context) (string, error) {
-		return auth.Sign(secret, auth.Grant{User: name, Expires: time.Now().Add(ownTokenLife)})
+		return auth.Sign(secret, auth.Grant{User: name, Expires: time.Now().Add(ownTokenLife).UnixMilli()})
 	}, nil
 }
 

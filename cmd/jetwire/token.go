@@ -58,7 +58,7 @@ func (p *program) token(c *cli.Context) error {
 		Patterns: &auth.Patterns{auth.Subscribe: patterns(c, "subscribe"), auth.Publish: patterns(c, "publish"), auth.History: patterns(c, "history")},
 	}
 	if ttl := time.Duration(*c.Generic("ttl").(*config.Duration)); ttl > 0 {
-		g.Expires = time.Now().Add(ttl)
+		g.Expires = time.Now().Add(ttl).UnixMilli()
 	}
 	token, err := auth.Sign(secret, g)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestAllows(t *testing.T) {
@@ -77,7 +78,7 @@ func TestAllows(t *testing.T) {
 }
 
 func TestAllowsEndsWithTheToken(t *testing.T) {
-	g := Grant{User: "alice", Expires: now}
+	g := Grant{User: "alice", Expires: now.UnixMilli()}
 	if err := g.Allows(Subscribe, "chat.lobby", Rules{}, now.Add(-1)); err != nil {
 		t.Errorf("before: %v", err)
 	}
@@ -119,7 +120,7 @@ func TestRuleCheck(t *testing.T) {
 }
 
 func TestAllowsDoesNotAllocate(t *testing.T) {
-	g := Grant{User: "alice", Expires: now.Add(time.Hour), Patterns: &Patterns{Publish: []string{"news.*", "chat.>"}}}
+	g := Grant{User: "alice", Expires: now.Add(time.Hour).UnixMilli(), Patterns: &Patterns{Publish: []string{"news.*", "chat.>"}}}
 	if n := testing.AllocsPerRun(100, func() {
 		_ = g.Allows(Publish, "chat.lobby", UserRules, now)
 	}); n != 0 {
@@ -141,5 +142,12 @@ func TestAnonymous(t *testing.T) {
 				t.Errorf("%v under %q: %v, want %v", op, rule, err, want)
 			}
 		}
+	}
+}
+
+// TestSizeOfAGrant: every connection holds one for as long as it lasts. Go's allocator has a class of 64 bytes.
+func TestSizeOfAGrant(t *testing.T) {
+	if n := unsafe.Sizeof(Grant{}); n > 64 {
+		t.Errorf("a Grant takes %d bytes", n)
 	}
 }

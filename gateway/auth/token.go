@@ -190,7 +190,7 @@ func (c *claims) grant(now time.Time) (*Grant, error) {
 	if c.Audience != nil && !slices.Contains(c.Audience, Audience) {
 		return nil, bad("its aud does not name " + Audience)
 	}
-	g := &Grant{User: c.Subject, TokenID: c.ID, Expires: c.Expires.Time}
+	g := &Grant{User: c.Subject, TokenID: c.ID, Expires: c.Expires.milli(), Issued: c.IssuedAt.milli()}
 	if g.Expired(now) {
 		return nil, ErrExpired
 	}
@@ -239,8 +239,11 @@ func singleToken(s string) bool {
 	return true
 }
 
+// AnonymousPrefix begins the names of those who are Anonymous, and no others.
+const AnonymousPrefix = "~"
+
 // CheckUser says whether s can name a user: 1 to MaxUser bytes of UTF-8 without control characters, since it travels
-// in a header of stored messages, and no space at either end, since a header would lose it.
+// in a header of stored messages, no space at either end, since a header would lose it, and not AnonymousPrefix.
 func CheckUser(s string) error {
 	switch {
 	case s == "":
@@ -251,6 +254,8 @@ func CheckUser(s string) error {
 		return errors.New("holds control characters")
 	case strings.TrimSpace(s) != s:
 		return errors.New("begins or ends with a space")
+	case strings.HasPrefix(s, AnonymousPrefix):
+		return errors.New("begins with " + AnonymousPrefix + ", as only the names of those without a token do")
 	}
 	return nil
 }
@@ -261,7 +266,10 @@ func Sign(secret []byte, g Grant) (string, error) {
 		return "", ErrWeakSecret
 	}
 	now := time.Now()
-	c := claims{Subject: g.User, ID: g.TokenID, Expires: instant{g.Expires}, IssuedAt: instant{now}}
+	c := claims{Subject: g.User, ID: g.TokenID, IssuedAt: instant{now}}
+	if g.Expires != 0 {
+		c.Expires = instant{time.UnixMilli(g.Expires)}
+	}
 	if g.Patterns != nil {
 		c.Patterns, c.patterned = *g.Patterns, true
 	}
@@ -297,9 +305,18 @@ func (t *instant) read(o *wire.Object) {
 	t.Time = time.Unix(sec, int64((f-float64(sec))*1e9))
 }
 
-// MarshalJSON writes what read reads: times in whole seconds, rounded down, and of the patterns the lists that are not nil.
+// milli returns Unix milliseconds, rounded down, and 0 only for no time at all.
+func (t instant) milli() int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(t.UnixMilli(), 1)
+}
+
+// MarshalJSON writes what read reads: when it was issued to the millisecond, so that a token which follows a revocation in the same
+// second is told from those before it, when it expires in whole seconds, rounded down, and of the patterns the lists that are not nil.
 func (c *claims) MarshalJSON() ([]byte, error) {
-	m := map[string]any{"sub": c.Subject, "iat": c.IssuedAt.Unix()}
+	m := map[string]any{"sub": c.Subject, "iat": float64(c.IssuedAt.UnixMilli()) / 1000}
 	if !c.Expires.IsZero() {
 		m["exp"] = c.Expires.Unix()
 	}

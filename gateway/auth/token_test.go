@@ -43,7 +43,7 @@ func verifier(t testing.TB) *Verifier {
 }
 
 func TestVerifyReadsWhatSignWrote(t *testing.T) {
-	g := Grant{User: "alice", TokenID: "t1", Expires: time.Now().Add(time.Hour).Truncate(time.Second),
+	g := Grant{User: "alice", TokenID: "t1", Expires: time.Now().Add(time.Hour).Truncate(time.Second).UnixMilli(),
 		Patterns: &Patterns{Subscribe: []string{"chat.>", "user.{user}.*"}, Publish: []string{}}}
 	token, err := Sign(secret, g)
 	if err != nil {
@@ -53,7 +53,11 @@ func TestVerifyReadsWhatSignWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if age := time.Now().UnixMilli() - got.Issued; age < 0 || age > time.Minute.Milliseconds() {
+		t.Errorf("issued %d ms ago", age)
+	}
 	want := g
+	want.Issued = got.Issued
 	want.Patterns = &Patterns{Subscribe: []string{"chat.>", "user.alice.*"}, Publish: []string{}}
 	if d := cmp.Diff(&want, got); d != "" {
 		t.Error(d)
@@ -116,6 +120,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"sub a number", claim(`{"sub":1}`), "wrong type"},
 		{"sub too long", claim(`{"sub":"` + strings.Repeat("x", 129) + `"}`), "too long"},
 		{"sub with a header in it", claim(`{"sub":"a\r\nJw-From: b"}`), "control characters"},
+		{"sub anonymous", claim(`{"sub":"~a1"}`), "begins with ~"},
 		{"sub with a space behind", claim(`{"sub":"a "}`), "space"},
 		{"not yet", claim(`{"sub":"alice","nbf":1800000001}`), "not valid yet"},
 		{"exp null", claim(`{"sub":"alice","exp":null}`), "wrong type"},
@@ -161,11 +166,11 @@ func TestVerifyAccepts(t *testing.T) {
 		want          Grant
 	}{
 		{"a user alone", `{"sub":"alice"}`, Grant{User: "alice"}},
-		{"foreign claims", `{"sub":"alice","iss":"x","name":"Alice","iat":1800000099}`, Grant{User: "alice"}},
+		{"foreign claims", `{"sub":"alice","iss":"x","name":"Alice","iat":1799999999.25}`, Grant{User: "alice", Issued: now.UnixMilli() - 750}},
 		{"aud ours", `{"sub":"alice","aud":"jetwire"}`, Grant{User: "alice"}},
 		{"aud ours among others", `{"sub":"alice","aud":["x","jetwire"]}`, Grant{User: "alice"}},
 		{"from this second on", `{"sub":"alice","nbf":1800000000,"exp":1800000000.5}`,
-			Grant{User: "alice", Expires: now.Add(time.Second / 2)}},
+			Grant{User: "alice", Expires: now.Add(time.Second / 2).UnixMilli()}},
 		{"an address as the user", `{"sub":"alice@example.com","publish":["chat.*"]}`,
 			Grant{User: "alice@example.com", Patterns: &Patterns{Publish: []string{"chat.*"}}}},
 	} {
@@ -300,7 +305,7 @@ func FuzzClaims(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	token, err := Sign(secret, Grant{User: "alice", TokenID: "0123456789", Expires: time.Now().Add(time.Hour),
+	token, err := Sign(secret, Grant{User: "alice", TokenID: "0123456789", Expires: time.Now().Add(time.Hour).UnixMilli(),
 		Patterns: &Patterns{Subscribe: []string{"chat.>", "user.{user}.>"}, Publish: []string{"chat.*"}}})
 	if err != nil {
 		b.Fatal(err)

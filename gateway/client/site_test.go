@@ -81,7 +81,7 @@ func (s *site) gateway(change func(*gateway.Options)) *gateway.Gateway {
 
 func token(t testing.TB, user string, life time.Duration) string {
 	t.Helper()
-	tok, err := auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(life)})
+	tok, err := auth.Sign(secret, auth.Grant{User: user, Expires: time.Now().Add(life).UnixMilli()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,13 +50,11 @@ func (s *Session) connected(id uint64, session string, grant *auth.Grant, d *wir
 	r := wire.ConnectReply{
 		Session:     session,
 		User:        grant.User,
+		Expires:     grant.Expires,
 		Ping:        s.opt.Ping.Seconds(),
 		RetryWindow: s.opt.RetryWindow.Seconds(),
 		MaxMessage:  s.opt.MaxMessage,
 		Durable:     d,
-	}
-	if !grant.Expires.IsZero() {
-		r.Expires = grant.Expires.UnixMilli()
 	}
 	s.reply(id, func(dst []byte) []byte { return wire.AppendConnectReply(dst, id, &r) })
 }

@@ -282,7 +282,7 @@ func newBench(t testing.TB) *bench {
 			case "alice":
 				return &auth.Grant{User: "alice"}, nil
 			case "brief":
-				return &auth.Grant{User: "brief", Expires: began.Add(time.Hour)}, nil
+				return &auth.Grant{User: "brief", Expires: began.Add(time.Hour).UnixMilli()}, nil
 			case "narrow":
 				return &auth.Grant{User: "narrow", Patterns: &auth.Patterns{auth.Subscribe: []string{"chat.*"}, auth.Publish: []string{}}}, nil
 			case "old":
