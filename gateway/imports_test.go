@@ -27,6 +27,7 @@ var rules = []rule{
 	{"streams/tap", nil, "it knows NATS's protocol, and nothing of what messages say"},
 	{"streams/index", nil, "an index of sequences needs to know nothing"},
 	{"streams/devices", nil, "a store of positions needs to know nothing of what they are of"},
+	{"streams/dead", nil, "a stream of dead letters needs to know nothing of what they are of"},
 	{"streams/natstest", nil, "it is a NATS server, for anybody's tests"},
 	{"gateway/auth", []string{"gateway/wire"}, "patterns are the protocol's; tokens know no connection"},
 	{"gateway/transport", []string{"gateway/poll", "gateway/wire", "gateway/wsock"}, "sockets know no commands, channels or users"},
