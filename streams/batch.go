@@ -79,7 +79,7 @@ func (p *publisher) sendGroup(run []outgoing, msg *nats.Msg) {
 			msg.Reply = run[i].reply
 			msg.Header[headerBatchCommit] = []string{"1"}
 		}
-		switch err := p.link.nc.PublishMsg(msg); {
+		switch err := p.link.PublishMsg(msg); {
 		case err == nil:
 		case !last || notSent(err): // without its end nothing of it is stored
 			p.again(g)

@@ -138,7 +138,7 @@ func TestBatchesRefused(t *testing.T) {
 		t.Fatal("the stream takes no batches")
 	}
 	c.MaxMsgSize = 2000
-	js, err := jetstream.New(l.feed.nc)
+	js, err := jetstream.New(l.feed.Conn.Conn)
 	if err != nil {
 		t.Fatal(err)
 	}

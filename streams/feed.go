@@ -39,7 +39,7 @@ type feed struct {
 // startFeed makes the consumer that continues after the generation's head.
 func (s *Stream) startFeed(ctx context.Context, g *generation, refillAt uint64) error {
 	l := s.log
-	subject := l.feed.nc.NewInbox()
+	subject := l.feed.NewInbox()
 	f := &feed{s: s, g: g, subject: []byte(subject), sseq: g.head.Load(), refillAt: refillAt, run: feedRun, ended: make(chan struct{})}
 	f.mail.init()
 	if s.policy.Load().synced() {
@@ -123,7 +123,7 @@ func (s *Stream) broken() error {
 // mend makes a new feed, however often it has to try, unless the connection breaks.
 func (s *Stream) mend(why error) {
 	l := s.log
-	for pause := retryLeast; l.ctx.Err() == nil && l.feed.up.Load(); pause = min(2*pause, retryMost) {
+	for pause := retryLeast; l.ctx.Err() == nil && l.feed.Up(); pause = min(2*pause, retryMost) {
 		err := s.resume()
 		if err == nil {
 			l.restarts.Add(1)
@@ -227,7 +227,7 @@ func (f *feed) messageLocked(l *letter) {
 // controlLocked takes heartbeats and flow control.
 func (f *feed) controlLocked(c *control) {
 	if c.reply != "" {
-		_ = f.s.log.feed.nc.Publish(c.reply, nil)
+		_ = f.s.log.feed.Publish(c.reply, nil)
 	}
 	f.flushLocked()
 	if c.known && c.last != f.cseq {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Log is Jetwire's view of the streams of one NATS account.
@@ -20,7 +22,7 @@ type Log struct {
 	cancel context.CancelFunc
 	// publish carries publications, their acknowledgements and QoS 0 in both directions: NoEcho keeps what is sent here
 	// from coming back here. feed carries the tails and management, reads carries pages.
-	publish, feed, reads *link
+	publish, feed, reads *conn
 	pub                  *publisher
 	syncer               *syncer // nil: there is no Options.Sync
 	rd                   *reader
@@ -111,15 +113,14 @@ func defaulted[T int | int64 | time.Duration](v, def T) T {
 }
 
 func (l *Log) connect() (err error) {
-	nothing := func() {}
 	l.pub, l.rd = newPublisher(l), newReader(l)
-	if l.publish, err = dial(&l.opts, "publish", l.pub.disconnected, nothing, noEcho); err != nil {
+	if l.publish, err = dial(&l.opts, "publish", l.pub.disconnected, nil, nats.NoEcho()); err != nil {
 		return err
 	}
-	if l.feed, err = dial(&l.opts, "feed", nothing, l.feedUp); err != nil {
+	if l.feed, err = dial(&l.opts, "feed", nil, l.feedUp); err != nil {
 		return err
 	}
-	if l.reads, err = dial(&l.opts, "reads", l.rd.disconnected, nothing); err != nil {
+	if l.reads, err = dial(&l.opts, "reads", l.rd.disconnected, nil); err != nil {
 		return err
 	}
 	if err := l.pub.attach(l.publish); err != nil {
@@ -207,7 +208,7 @@ func (l *Log) Close() error {
 		}
 	}
 	l.workers.Wait()
-	for _, c := range []*link{l.reads, l.feed, l.publish} {
+	for _, c := range []*conn{l.reads, l.feed, l.publish} {
 		if c != nil {
 			c.close()
 		}
@@ -233,7 +234,7 @@ func (l *Log) away() error {
 
 // Connected reports whether the connections to NATS stand.
 func (l *Log) Connected() bool {
-	return l.publish.up.Load() && l.feed.up.Load() && l.reads.up.Load()
+	return l.publish.Up() && l.feed.Up() && l.reads.Up()
 }
 
 // Stats returns the counters.

@@ -106,7 +106,7 @@ func (l *Log) wait(ns string, fn func(*Stream, error)) (*Stream, error) {
 		}
 		p = l.defaultPolicy(ns)
 	}
-	if !l.feed.up.Load() {
+	if !l.feed.Up() {
 		return nil, l.away()
 	}
 	sp := l.lockSpace(ns)

@@ -118,7 +118,7 @@ func (p *pager) beyond(ctx context.Context) (Page, error) {
 // state asks the log where it begins and ends, and how many messages of the channel it holds.
 func (p *pager) state(ctx context.Context) (*jetstream.StreamInfo, error) {
 	l := p.s.log
-	if !l.reads.up.Load() {
+	if !l.reads.Up() {
 		return nil, l.away()
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

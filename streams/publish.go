@@ -23,7 +23,7 @@ const (
 // connection that does not take bytes blocks the sender's goroutine and nobody else.
 type publisher struct {
 	log     *Log
-	link    *link
+	link    *conn
 	waiting mux[pending]
 	wake    chan struct{} // one token: there is something to send
 	lost    chan struct{} // one token: the connection broke
@@ -62,9 +62,9 @@ func newPublisher(l *Log) *publisher {
 }
 
 // attach gives the publisher its connection.
-func (p *publisher) attach(c *link) (err error) {
+func (p *publisher) attach(c *conn) (err error) {
 	p.link = c
-	p.waiting.prefix = c.nc.NewInbox() + "."
+	p.waiting.prefix = c.NewInbox() + "."
 	_, err = c.listen(p.waiting.prefix, "", p)
 	return err
 }
@@ -86,7 +86,7 @@ func check(p *Publication, pol *Policy) error {
 
 // publish enqueues a message that has been checked.
 func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
-	if !p.link.up.Load() {
+	if !p.link.Up() {
 		p.refused.Add(1)
 		done(Ack{}, p.log.away())
 		return
@@ -112,7 +112,7 @@ func (p *publisher) publish(s *Stream, m *Publication, done func(Ack, error)) {
 
 // send enqueues a message that is not stored.
 func (p *publisher) send(m *Message) error {
-	if !p.link.up.Load() {
+	if !p.link.Up() {
 		return p.log.away()
 	}
 	now := time.Now()
@@ -180,14 +180,14 @@ func header(at *[1]string, value string) []string {
 // transmit hands one message to the connection.
 func (p *publisher) transmit(o *outgoing, msg *nats.Msg) {
 	if o.stream == nil {
-		_ = p.link.nc.PublishMsg(msg) // QoS 0: at most once
+		_ = p.link.PublishMsg(msg) // QoS 0: at most once
 		return
 	}
 	if o.deadline < time.Now().UnixNano() {
 		p.unsent(o, fmt.Errorf("%w: it could not be sent in time", ErrUnavailable))
 		return
 	}
-	switch err := p.link.nc.PublishMsg(msg); {
+	switch err := p.link.PublishMsg(msg); {
 	case err == nil:
 	case notSent(err):
 		p.unsent(o, sendError(err))

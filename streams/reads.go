@@ -30,7 +30,7 @@ var errGone = errors.New("no such message")
 // much of the stream (see runs); of thousands of cursors on channels of their own, those that are served at a time want one message in hundreds.
 type reader struct {
 	log     *Log
-	link    *link
+	link    *conn
 	waiting mux[*request]
 	slots   chan struct{} // one for each read that is on its way
 
@@ -64,9 +64,9 @@ func newReader(l *Log) *reader {
 }
 
 // attach gives the reader its connection.
-func (r *reader) attach(c *link) error {
+func (r *reader) attach(c *conn) error {
 	r.link = c
-	r.waiting.prefix = c.nc.NewInbox() + "."
+	r.waiting.prefix = c.NewInbox() + "."
 	_, err := c.listen(r.waiting.prefix, "", r)
 	return err
 }
@@ -105,7 +105,7 @@ func (r *reader) read(ctx context.Context, s *Stream, g *generation, seq uint64)
 
 // acquire takes a slot.
 func (r *reader) acquire(ctx context.Context) error {
-	if !r.link.up.Load() {
+	if !r.link.Up() {
 		return r.log.away()
 	}
 	select {
@@ -125,7 +125,7 @@ func (r *reader) acquire(ctx context.Context) error {
 
 func (r *reader) ask(s *Stream, q *request, body []byte) {
 	reply := r.waiting.add(q, time.Now().Add(requestTimeout).UnixNano())
-	if err := r.link.nc.PublishRequest("$JS.API.DIRECT.GET."+s.name, reply, body); err != nil {
+	if err := r.link.PublishRequest("$JS.API.DIRECT.GET."+s.name, reply, body); err != nil {
 		if _, ok := r.waiting.abandon(reply); ok {
 			r.finish(q, nil, sendError(err))
 		}

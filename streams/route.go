@@ -99,7 +99,7 @@ func (x *routes) find(m *tap.Message) *route {
 }
 
 // Take takes what has a route.
-func (c *link) Take(m *tap.Message) bool {
+func (c *conn) Take(m *tap.Message) bool {
 	r := c.routes.find(m)
 	if r == nil {
 		return false
@@ -113,7 +113,7 @@ func (c *link) Take(m *tap.Message) bool {
 }
 
 // Rest tells all who have taken something.
-func (c *link) Rest() {
+func (c *conn) Rest() {
 	for i, r := range c.touched {
 		r.rest()
 		r.touched, c.touched[i] = false, nil
@@ -123,7 +123,7 @@ func (c *link) Rest() {
 
 // inbox is where a receiver listens.
 type inbox struct {
-	link    *link
+	link    *conn
 	subject string
 	names   []string
 	sub     *nats.Subscription
@@ -131,7 +131,7 @@ type inbox struct {
 
 // listen has a receiver get what comes to an inbox (or with a dot at its end, to all below it), and what the consumer of that name
 // delivers there; empty: there is none.
-func (c *link) listen(subject, consumer string, to receiver) (*inbox, error) {
+func (c *conn) listen(subject, consumer string, to receiver) (*inbox, error) {
 	r := &route{to: to}
 	b := &inbox{link: c, subject: subject, names: []string{subject}}
 	if consumer != "" {

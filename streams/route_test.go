@@ -52,8 +52,8 @@ func TestTaken(t *testing.T) {
 					t.Fatalf("%+v, delivered %+v", m, d)
 				}
 			}
-			for name, l := range map[string]*link{"publish": r.log.publish, "reads": r.log.reads} {
-				if n := l.nc.Stats().InMsgs; (n < count) != c.taken {
+			for name, l := range map[string]*conn{"publish": r.log.publish, "reads": r.log.reads} {
+				if n := l.Stats().InMsgs; (n < count) != c.taken {
 					t.Errorf("%s: nats.go has received %d messages", name, n)
 				}
 			}
@@ -94,7 +94,7 @@ func (c *counting) rest()             {}
 
 // TestNothingAfterClose: nats.go does not wait for the goroutine that reads, which may have found a receiver already.
 func TestNothingAfterClose(t *testing.T) {
-	var l link
+	var l conn
 	var to counting
 	r := &route{to: &to}
 	m := &tap.Message{Subject: []byte("_INBOX.x.1")}

@@ -44,9 +44,9 @@ func (s *Stream) scan(ctx context.Context, q scanning, each func(m *nats.Msg, at
 		defer cancel()
 		_ = c.js.DeleteConsumer(api, s.name, name)
 	}()
-	inbox := c.nc.NewInbox()
+	inbox := c.NewInbox()
 	msgs := make(chan *nats.Msg, 2*q.batch) // more than one batch is never asked for
-	sub, err := c.nc.ChanSubscribe(inbox, msgs)
+	sub, err := c.ChanSubscribe(inbox, msgs)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Stream) scan(ctx context.Context, q scanning, each func(m *nats.Msg, at
 		if asked == 0 {
 			asked = int(min(uint64(q.batch), q.to-q.from))
 			request := `{"batch":` + strconv.Itoa(asked) + `,"no_wait":true}`
-			if err := c.nc.PublishRequest(next, inbox, []byte(request)); err != nil {
+			if err := c.PublishRequest(next, inbox, []byte(request)); err != nil {
 				return err
 			}
 			patience.Reset(scanPatience)

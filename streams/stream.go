@@ -220,7 +220,7 @@ func (s *Stream) run() {
 		case <-poll.C:
 			due = true
 		}
-		if !s.log.feed.up.Load() {
+		if !s.log.feed.Up() {
 			s.checked(false)
 			continue // feedUp kicks
 		}

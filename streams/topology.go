@@ -193,12 +193,12 @@ func storageOf(c jetstream.StreamConfig) Storage {
 }
 
 // streamInfo asks for a stream's state, and for how many messages it holds on one subject, in one request.
-func (c *link) streamInfo(ctx context.Context, name, subject string) (*jetstream.StreamInfo, error) {
+func (c *conn) streamInfo(ctx context.Context, name, subject string) (*jetstream.StreamInfo, error) {
 	request, err := json.Marshal(map[string]string{"subjects_filter": subject})
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+name, request)
+	m, err := c.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+name, request)
 	if err != nil {
 		return nil, streamError(name, err)
 	}

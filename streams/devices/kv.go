@@ -52,7 +52,7 @@ func dial(o *Options, ev events) (*kv, error) {
 		return nil, err
 	}
 	b := &kv{requests: r, o: o}
-	if b.js, err = jetstream.New(r.nc, jetstream.WithDefaultTimeout(timeout)); err != nil {
+	if b.js, err = jetstream.New(r.nc.Conn, jetstream.WithDefaultTimeout(timeout)); err != nil {
 		r.close()
 		return nil, err
 	}

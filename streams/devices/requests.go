@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetwire/jetwire/streams/link"
 )
 
 const sweepEvery = 100 * time.Millisecond
@@ -15,15 +16,12 @@ const sweepEvery = 100 * time.Millisecond
 // requests are pipelined over one connection with one inbox. Sending is done by a goroutine of its own, since it may hang with the server.
 type requests struct {
 	// Fixed after construction.
-	nc    *nats.Conn
+	nc    *link.Conn
 	ev    events
 	inbox string        // ends with a dot
 	wake  chan struct{} // one token: queue is not empty
 	stop  chan struct{}
-	gone  chan struct{} // closed by nats.go's last callback
-	up    atomic.Bool   // as nats.go told last
 	work  sync.WaitGroup
-	subs  sync.WaitGroup // subscriptions whose callbacks may run
 
 	mu      sync.Mutex
 	closed  bool
@@ -45,43 +43,21 @@ type waiting struct {
 }
 
 func newRequests(o *Options, ev events) (*requests, error) {
-	r := &requests{ev: ev, wake: make(chan struct{}, 1), stop: make(chan struct{}), gone: make(chan struct{}), waiting: map[uint64]waiting{}}
-	r.up.Store(true)
-	nc, err := o.Connect("jetwire devices",
-		nats.Name("jetwire devices"),
-		nats.ReconnectBufSize(-1),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(100*time.Millisecond),
-		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
-		nats.PingInterval(5*time.Second),
-		nats.MaxPingsOutstanding(2),
-		nats.FlusherTimeout(10*time.Second),
-		nats.SkipSubjectValidation(),
-		nats.NoEcho(), // what is announced here is for others
-		nats.DisconnectErrHandler(func(*nats.Conn, error) {
-			r.up.Store(false)
-			r.ev.up(false)
+	r := &requests{ev: ev, wake: make(chan struct{}, 1), stop: make(chan struct{}), waiting: map[uint64]waiting{}}
+	nc, err := link.Dial(link.Options{
+		Connect: o.Connect, Name: "devices", Logger: o.Logger,
+		Down: func() {
+			ev.up(false)
 			r.failAll(away())
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) {
-			r.up.Store(true)
-			r.ev.up(true)
-		}),
-		nats.ClosedHandler(func(*nats.Conn) {
-			r.up.Store(false)
-			close(r.gone)
-		}),
-		nats.IgnoreAuthErrorAbort(),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			o.Logger.Warn("NATS reports an error", "connection", "devices", "error", err)
-		}),
-	)
+		},
+		Up: func() { ev.up(true) },
+	}, nats.NoEcho()) // what is announced here is for others
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	r.nc, r.inbox = nc, nc.NewInbox()+"."
 	for subject, cb := range map[string]nats.MsgHandler{r.inbox + "*": r.onAnswer, takenSubject: r.onTaken} {
-		if err := r.subscribe(subject, cb); err != nil {
+		if _, err := nc.Subscribe(subject, cb); err != nil {
 			r.close()
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
@@ -91,17 +67,6 @@ func newRequests(o *Options, ev events) (*requests, error) {
 	return r, nil
 }
 
-func (r *requests) subscribe(subject string, cb nats.MsgHandler) error {
-	r.subs.Add(1)
-	sub, err := r.nc.Subscribe(subject, cb)
-	if err != nil {
-		r.subs.Done()
-		return err
-	}
-	sub.SetClosedHandler(func(string) { r.subs.Done() })
-	return sub.SetPendingLimits(-1, -1)
-}
-
 // close ends the connection and waits until nothing runs any more; requests without an answer are failed.
 func (r *requests) close() {
 	r.mu.Lock()
@@ -109,15 +74,13 @@ func (r *requests) close() {
 	r.mu.Unlock()
 	close(r.stop)
 	r.nc.Close()
-	<-r.gone
-	r.subs.Wait()
 	r.work.Wait()
 	r.failAll(ErrClosed)
 }
 
 // ask sends a request. done is called once; it must not block.
 func (r *requests) ask(m *nats.Msg, done func(*nats.Msg, error)) {
-	if !r.up.Load() {
+	if !r.nc.Up() {
 		done(nil, away())
 		return
 	}
