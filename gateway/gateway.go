@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jetwire/jetwire/gateway/hub"
@@ -18,6 +19,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/cluster"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -29,13 +31,15 @@ type Gateway struct {
 	opt      Options
 	log      *streams.Log
 	devices  *devices.Store
+	cluster  *cluster.Cluster
 	hub      *hub.Hub
 	sessions session.Options
 	sockets  *transport.Server
 	broker   *broker
 	metrics  *metrics
 
-	draining chan struct{} // closed when Drain begins: /readyz says no
+	address  atomic.Pointer[string] // nil: it does not listen yet
+	draining chan struct{}          // closed when Drain begins: /readyz says no
 	once     sync.Once
 }
 
@@ -68,6 +72,11 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if g.devices, err = devices.Open(ctx, do); err != nil {
 		g.hub.Close()
 		return nil, errors.Join(err, log.Close())
+	}
+	g.cluster, err = cluster.Open(ctx, cluster.Options{Connect: so.Connect, Info: g.info, Logger: o.Logger})
+	if err != nil {
+		g.hub.Close()
+		return nil, errors.Join(err, g.devices.Close(), log.Close())
 	}
 	g.broker = newBroker(g)
 	g.sessions = session.Options{
@@ -116,7 +125,23 @@ func (g *Gateway) transportOptions() transport.Options {
 }
 
 // Listen binds "host:port" and returns what was bound; port 0 takes a free one.
-func (g *Gateway) Listen(addr string) (net.Addr, error) { return g.sockets.Listen(addr) }
+func (g *Gateway) Listen(addr string) (net.Addr, error) {
+	bound, err := g.sockets.Listen(addr)
+	if err == nil {
+		text := bound.String()
+		g.address.Store(&text)
+	}
+	return bound, err
+}
+
+// info is what other gateways are told of this one.
+func (g *Gateway) info() cluster.Info {
+	i := cluster.Info{Name: g.opt.Name, Version: g.opt.Version}
+	if address := g.address.Load(); address != nil {
+		i.Address, i.Connections = *address, g.sockets.Stats().Connections
+	}
+	return i
+}
 
 // Serve accepts connections until Drain or Close, and then returns ErrClosed.
 func (g *Gateway) Serve() error { return g.sockets.Serve() }
@@ -179,7 +204,7 @@ func (g *Gateway) closeParts() error {
 	}
 	g.broker.close()
 	g.hub.Close()
-	errs = append(errs, g.devices.Close(), g.log.Close())
+	errs = append(errs, g.cluster.Close(), g.devices.Close(), g.log.Close())
 	return errors.Join(errs...)
 }
 

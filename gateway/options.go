@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -45,6 +46,9 @@ type Options struct {
 	CloseSlowDefault bool
 	// Devices says how durable sessions are kept. Connect and Synced are the Gateway's own.
 	Devices devices.Options
+
+	Name    string // of this gateway, for operators; default: the host's
+	Version string // of the program, for operators
 
 	TLS *tls.Config // nil: plain
 	// Origins are the values of the Origin header from which browsers may connect, such as "https://app.example.com";
@@ -96,6 +100,9 @@ func (o Options) withDefaults() Options {
 	def(&o.Limits.Unacked, hub.DefaultMaxUnacked)
 	if o.Limits.AckWait <= 0 {
 		o.Limits.AckWait = hub.DefaultAckWait
+	}
+	if o.Name == "" {
+		o.Name, _ = os.Hostname()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -41,6 +41,7 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 		APIKeys:      keys,
 		Rules:        map[string]auth.Rules{},
 		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),
+		Version:      version(),
 		Origins:      cfg.Origins,
 		Portable:     cfg.Portable,
 		Loops:        cfg.Loops,
