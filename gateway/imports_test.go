@@ -36,6 +36,7 @@ var rules = []rule{
 	{"gateway/hub", []string{"streams"}, "cursors know logs and frames; not sockets, sessions or the protocol"},
 	{"gateway/session", []string{"gateway/auth", "gateway/wire"}, "a session sees no socket, no hub and no NATS"},
 	{"gateway/client", []string{"gateway/wire"}, "a client carries nothing of a server"},
+	{"gateway/webhook", nil, "it knows HTTP and time; where events come from is not its concern"},
 	{"gateway/console", nil, "the page is a user of the protocol like any other"},
 	{"gateway", []string{"gateway/auth", "gateway/hub", "gateway/session", "gateway/transport", "gateway/wire", "gateway/wsock", "streams", "streams/cluster", "streams/devices"},
 		"it joins the parts; the page is handed to it"},
