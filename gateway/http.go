@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/jetwire/jetwire/gateway/api"
 )
 
 // newHTTP is the handler of everything that is no WebSocket: health, metrics, profiles and the page.
@@ -13,6 +15,7 @@ func newHTTP(g *Gateway) http.Handler {
 	mux.HandleFunc("GET /readyz", g.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.opt.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("/debug/pprof/", newDebug(g.opt.APIKeys))
+	mux.Handle(api.Path, newAPI(g).Handler(g.opt.APIKeys))
 	mux.HandleFunc(Path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this address speaks WebSocket: send an upgrade request", http.StatusUpgradeRequired)

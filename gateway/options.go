@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
@@ -77,6 +78,7 @@ type Limits struct {
 	Subscriptions      int           // of one connection
 	InFlight           int           // commands of one connection that wait for answers; past it nothing more is read
 	HistoryPage        int           // messages of one page
+	RequestBytes       int           // of one request to the server API
 	PingInterval       time.Duration // a silent connection is pinged after one and closed after two
 	StallTimeout       time.Duration // a socket that accepts nothing for so long is closed; rounded up to ping intervals
 	AckWait            time.Duration // without an ack for so long, a durable subscription's messages are sent again
@@ -92,6 +94,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Limits.Subscriptions, DefaultSubscriptions)
 	def(&o.Limits.InFlight, DefaultInFlight)
 	def(&o.Limits.HistoryPage, DefaultHistoryPage)
+	def(&o.Limits.RequestBytes, api.DefaultRequestBytes)
 	def(&o.Limits.MessageBytes, transport.DefaultMaxMessage)
 	def(&o.Limits.QueueBytes, transport.DefaultQueueBytes)
 	if o.Limits.PingInterval <= 0 {

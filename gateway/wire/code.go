@@ -174,7 +174,7 @@ func CodeOf(name string) (Code, bool) {
 type Error struct {
 	Code       Code    `json:"code"`
 	Message    string  `json:"message"`
-	RetryAfter float64 `json:"retry_after,omitempty"` // seconds; 0: the client's own back-off
+	RetryAfter float64 `json:"retry_after,omitzero"` // seconds; 0: the client's own back-off
 }
 
 func (e *Error) Error() string { return e.Code.String() + ": " + e.Message }

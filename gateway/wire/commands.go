@@ -39,7 +39,7 @@ func (d *Decoder) subscribe(c *Subscribe) {
 			}
 		case "epoch":
 			if d.first(&seen, 2, "epoch") {
-				c.Epoch = d.text("epoch", maxEpoch)
+				c.Epoch = d.text("epoch", MaxEpoch)
 			}
 		case "qos":
 			if d.first(&seen, 3, "qos") {
@@ -148,7 +148,7 @@ func (d *Decoder) ack(c *Ack) {
 			}
 		case "epoch":
 			if d.first(&seen, 2, "epoch") {
-				c.Epoch = d.text("epoch", maxEpoch)
+				c.Epoch = d.text("epoch", MaxEpoch)
 			}
 		default:
 			d.unknown(key)
@@ -224,11 +224,11 @@ func (d *Decoder) historyField(c *History, key []byte, seen *fields) {
 		}
 	case "epoch":
 		if d.first(seen, histEpoch, "epoch") {
-			c.Epoch = d.text("epoch", maxEpoch)
+			c.Epoch = d.text("epoch", MaxEpoch)
 		}
 	case "cursor":
 		if d.first(seen, histCursor, "cursor") {
-			if c.Cursor = d.text("cursor", maxCursor); c.Cursor == "" {
+			if c.Cursor = d.text("cursor", MaxCursor); c.Cursor == "" {
 				d.refuse("cursor must not be empty")
 			}
 		}

@@ -9,8 +9,6 @@ import (
 // Limits of the codec that are not part of the grammar.
 const (
 	maxClient = 64
-	maxEpoch  = 32
-	maxCursor = 512
 	maxCount  = math.MaxInt32 // of last and limit
 )
 

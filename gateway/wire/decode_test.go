@@ -28,8 +28,8 @@ func TestLimits(t *testing.T) {
 		{"client", `{"connect":{"client":"`, `"}}`, "x", maxClient},
 		{"channel", `{"unsubscribe":{"channel":"c.`, `"}}`, "x", MaxChannel - 2},
 		{"message id", `{"publish":{"channel":"c.d","data":1,"id":"`, `"}}`, "x", MaxID},
-		{"epoch", `{"subscribe":{"channel":"c.d","since":1,"epoch":"`, `"}}`, "x", maxEpoch},
-		{"cursor", `{"history":{"channel":"c.d","cursor":"`, `"}}`, "x", maxCursor},
+		{"epoch", `{"subscribe":{"channel":"c.d","since":1,"epoch":"`, `"}}`, "x", MaxEpoch},
+		{"cursor", `{"history":{"channel":"c.d","cursor":"`, `"}}`, "x", MaxCursor},
 	} {
 		if _, err := next(c.before + strings.Repeat(c.fill, c.most) + c.after); err != nil {
 			t.Errorf("%s at its limit: %v", c.name, err)

@@ -123,7 +123,12 @@ func AppendAckReply(dst []byte, id uint64, channel string, seq uint64) []byte {
 // AppendHistoryReply appends the answer to history. The Encoding of each message must be set.
 func AppendHistoryReply(dst []byte, id uint64, r *HistoryReply) []byte {
 	dst = head(dst, id, "history")
-	dst = appendText(dst, `"channel":`, r.Channel)
+	return append(AppendHistoryPage(dst[:len(dst)-1], r), '}')
+}
+
+// AppendHistoryPage appends a page of history as an object of its own. The Encoding of each message must be set.
+func AppendHistoryPage(dst []byte, r *HistoryReply) []byte {
+	dst = appendText(dst, `{"channel":`, r.Channel)
 	dst = appendText(dst, `,"epoch":`, r.Epoch)
 	dst = append(dst, `,"messages":[`...)
 	for i := range r.Messages {
@@ -143,7 +148,7 @@ func AppendHistoryReply(dst []byte, id uint64, r *HistoryReply) []byte {
 		dst = appendUint(dst, `,"to":`, r.Lost.To)
 		dst = append(dst, '}')
 	}
-	return tail(dst)
+	return append(dst, '}')
 }
 
 // AppendPong appends the answer to ping.

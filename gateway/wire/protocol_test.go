@@ -103,8 +103,8 @@ func TestLimitsInProtocol(t *testing.T) {
 		fmt.Sprintf("1 to %d bytes of printable ASCII", MaxID),
 		fmt.Sprintf("at most %d,%03d bytes", MaxToken/1000, MaxToken%1000),
 		fmt.Sprintf("string, at most %d bytes | optional: name", maxClient),
-		fmt.Sprintf("at most %d bytes | optional: the epoch", maxEpoch),
-		fmt.Sprintf("at most %d bytes | `next`", maxCursor),
+		fmt.Sprintf("at most %d bytes | optional: the epoch", MaxEpoch),
+		fmt.Sprintf("at most %d bytes | `next`", MaxCursor),
 		fmt.Sprintf("no deeper than %d levels", MaxDepth),
 		"`" + Subprotocol + "`",
 	} {

@@ -17,6 +17,8 @@ const (
 	MaxID      = 128 // bytes in a message id
 	MaxDevice  = 64  // bytes in a device id
 	MaxToken   = 8192
+	MaxEpoch   = 32                // bytes in an epoch
+	MaxCursor  = 512               // bytes in a cursor of history
 	MaxTime    = 9_223_372_036_854 // Unix milliseconds: the last whose nanoseconds fit 64 bits, in the year 2262
 )
 
@@ -120,12 +122,12 @@ type History struct {
 // Message is a message push, and an element of a history page.
 type Message struct {
 	Channel  string   `json:"channel"`
-	Pattern  string   `json:"pattern,omitempty"` // of the subscription that brings it, if that is no channel
-	Seq      uint64   `json:"seq,omitempty"`     // 0: at most once, not stored
-	Prev     uint64   `json:"prev,omitempty"`    // see PROTOCOL.md
-	ID       string   `json:"id,omitempty"`
-	Time     int64    `json:"time,omitempty"` // Unix milliseconds
-	From     string   `json:"from,omitempty"`
+	Pattern  string   `json:"pattern,omitzero"` // of the subscription that brings it, if that is no channel
+	Seq      uint64   `json:"seq,omitzero"`     // 0: at most once, not stored
+	Prev     uint64   `json:"prev,omitzero"`    // see PROTOCOL.md
+	ID       string   `json:"id,omitzero"`
+	Time     int64    `json:"time,omitzero"` // Unix milliseconds
+	From     string   `json:"from,omitzero"`
 	Body     []byte   `json:"-"` // exactly what the publisher sent
 	Encoding Encoding `json:"-"`
 
@@ -138,7 +140,7 @@ type Gap struct {
 	Channel string    `json:"channel"`
 	Epoch   string    `json:"epoch"` // the epoch of what follows
 	From    uint64    `json:"from"`
-	To      uint64    `json:"to,omitempty"` // 0: unknown (the range belongs to another epoch)
+	To      uint64    `json:"to,omitzero"` // 0: unknown (the range belongs to another epoch)
 	Reason  GapReason `json:"reason"`
 }
 
@@ -161,13 +163,13 @@ const (
 type ConnectReply struct {
 	Session     string  `json:"session"` // this connection's id, for logs
 	User        string  `json:"user"`
-	Ping        float64 `json:"ping"`              // seconds: the server pings a silent connection this often
-	Expires     int64   `json:"expires,omitempty"` // when the token expires, Unix milliseconds; 0: never
-	RetryWindow float64 `json:"retry_window"`      // seconds for which a publish with an id may be retried safely
-	MaxMessage  int     `json:"max_message"`       // bytes of a frame the server accepts
+	Ping        float64 `json:"ping"`             // seconds: the server pings a silent connection this often
+	Expires     int64   `json:"expires,omitzero"` // when the token expires, Unix milliseconds; 0: never
+	RetryWindow float64 `json:"retry_window"`     // seconds for which a publish with an id may be retried safely
+	MaxMessage  int     `json:"max_message"`      // bytes of a frame the server accepts
 
 	// Durable is set if the session is: connect named a device.
-	Durable *Durable `json:"durable,omitempty"`
+	Durable *Durable `json:"durable,omitzero"`
 }
 
 // Durable is what a reply to connect says of a durable session.
@@ -198,8 +200,8 @@ type SubscribeReply struct {
 // PublishReply answers publish.
 type PublishReply struct {
 	Channel    string `json:"channel"`
-	Seq        uint64 `json:"seq,omitempty"`   // 0 at QoS 0
-	Epoch      string `json:"epoch,omitempty"` // empty at QoS 0
+	Seq        uint64 `json:"seq,omitzero"`   // 0 at QoS 0
+	Epoch      string `json:"epoch,omitzero"` // empty at QoS 0
 	Duplicate  bool   `json:"duplicate"`
 	Durability string `json:"durability"` // none, memory, file, file+sync, replicated, replicated+sync
 }
@@ -209,8 +211,8 @@ type HistoryReply struct {
 	Channel  string    `json:"channel"`
 	Epoch    string    `json:"epoch"`
 	Messages []Message `json:"messages"`
-	Next     string    `json:"next,omitempty"` // cursor of the next page; empty: there is none
-	Lost     *Range    `json:"lost,omitempty"` // set if the log no longer holds a part of what was asked for
+	Next     string    `json:"next,omitzero"` // cursor of the next page; empty: there is none
+	Lost     *Range    `json:"lost,omitzero"` // set if the log no longer holds a part of what was asked for
 }
 
 // Range is an inclusive range of sequences.

@@ -1,0 +1,135 @@
+// Package api is what backends may ask of Jetwire: publish, read history, see who is there, disconnect, make tokens. Each
+// operation is one line of one table, which knows no transport; HTTP (this package) and NATS (package api/service) are adapters over it,
+// and README.md shows both.
+//
+// What holds: a caller's scope is checked before its request is read, and its key before its body is; a request that is not
+// understood to the last byte is refused with the name of the field; everything that a request can make grow is bounded.
+//
+// The package knows requests, replies and codes. It sees no NATS, no socket and no stream: the gateway does what operations ask for.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
+
+// Log stores messages and reads them.
+type Log interface {
+	// Publish calls done once, from any goroutine, perhaps before it returns. What is published first to a channel stands first in it.
+	Publish(p Publication, done func(wire.PublishReply, error))
+	History(ctx context.Context, h wire.History) (wire.HistoryReply, error)
+}
+
+// Publication is a message on its way in. The body is not changed after Publish was called.
+type Publication struct {
+	Channel, ID, From string // From: empty, the message has no sender
+	QoS               wire.QoS
+	Body              []byte
+}
+
+// Defaults of Options.
+const (
+	DefaultRequestBytes = 1 << 20
+	DefaultConcurrent   = 256
+	DefaultTimeout      = 30 * time.Second
+)
+
+// The most that one request may hold.
+const (
+	MaxChannels   = 1000 // of a broadcast
+	MaxOperations = 1000 // of a batch
+)
+
+// Options configures an API. Log is required; the zero value of each of the others means its default.
+type Options struct {
+	Log Log
+
+	RequestBytes int           // of a request
+	Concurrent   int           // requests that are served at a time; more are refused as unavailable
+	Timeout      time.Duration // of one request
+	Logger       *slog.Logger
+}
+
+// API serves operations.
+type API struct {
+	opt   Options
+	table []operation
+	slots chan struct{} // one for each request that is being served
+}
+
+// New makes an API.
+func New(o Options) *API {
+	o.RequestBytes = defaulted(o.RequestBytes, DefaultRequestBytes)
+	o.Concurrent = defaulted(o.Concurrent, DefaultConcurrent)
+	o.Timeout = defaulted(o.Timeout, DefaultTimeout)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{opt: o, slots: make(chan struct{}, o.Concurrent)}
+	a.table = a.operations()
+	return a
+}
+
+func defaulted[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+// Caller is who asks.
+type Caller struct {
+	Name string                       // of its key, for the log
+	May  func(scope auth.Scope) error // nil, or why not
+}
+
+// Call does one operation. The body is a JSON object, as is the reply.
+func (a *API) Call(ctx context.Context, c Caller, name string, body []byte) (reply []byte, refused *wire.Error) {
+	op := a.find(name)
+	if op == nil {
+		return nil, unknown(name)
+	}
+	if e := op.admit(c); e != nil {
+		return nil, e
+	}
+	leave, e := a.enter()
+	if e != nil {
+		return nil, e
+	}
+	defer leave()
+	return a.do(ctx, op, c, body)
+}
+
+// enter takes one of the slots.
+func (a *API) enter() (leave func(), refused *wire.Error) {
+	select {
+	case a.slots <- struct{}{}:
+		return func() { <-a.slots }, nil
+	default:
+		e := wire.Unavailable.With("this gateway serves as many requests as it may at a time; nothing was done")
+		e.RetryAfter = 1
+		return nil, e
+	}
+}
+
+func (a *API) do(ctx context.Context, op *operation, c Caller, body []byte) ([]byte, *wire.Error) {
+	if len(body) > a.opt.RequestBytes {
+		return nil, a.tooBig()
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.opt.Timeout)
+	defer cancel()
+	reply, err := op.begin(ctx, c, body)()
+	if err != nil {
+		return nil, a.refusal(op.name, err)
+	}
+	return reply, nil
+}
+
+func (a *API) tooBig() *wire.Error {
+	return wire.MessageTooBig.With("a request has at most " + strconv.Itoa(a.opt.RequestBytes) + " bytes")
+}
