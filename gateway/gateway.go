@@ -19,6 +19,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/cluster"
 	"github.com/jetwire/jetwire/streams/devices"
 )
@@ -32,6 +33,7 @@ type Gateway struct {
 	log      *streams.Log
 	devices  *devices.Store
 	cluster  *cluster.Cluster
+	access   *access.Store
 	hub      *hub.Hub
 	sessions session.Options
 	sockets  *transport.Server
@@ -77,6 +79,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if err != nil {
 		g.hub.Close()
 		return nil, errors.Join(err, g.devices.Close(), log.Close())
+	}
+	ao := o.Access
+	ao.Connect, ao.Synced = so.Connect, log.Synced
+	if g.access, err = access.Open(ctx, ao); err != nil {
+		g.hub.Close()
+		return nil, errors.Join(err, g.cluster.Close(), g.devices.Close(), log.Close())
 	}
 	g.broker = newBroker(g)
 	g.sessions = session.Options{
@@ -204,7 +212,7 @@ func (g *Gateway) closeParts() error {
 	}
 	g.broker.close()
 	g.hub.Close()
-	errs = append(errs, g.cluster.Close(), g.devices.Close(), g.log.Close())
+	errs = append(errs, g.access.Close(), g.cluster.Close(), g.devices.Close(), g.log.Close())
 	return errors.Join(errs...)
 }
 

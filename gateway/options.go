@@ -17,6 +17,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -47,6 +48,8 @@ type Options struct {
 	CloseSlowDefault bool
 	// Devices says how durable sessions are kept. Connect and Synced are the Gateway's own.
 	Devices devices.Options
+	// Access says how one-time tokens and revocations are kept. Connect, Synced and Revoked are the Gateway's own.
+	Access access.Options
 
 	Name    string // of this gateway, for operators; default: the host's
 	Version string // of the program, for operators
@@ -112,6 +115,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Streams.Logger == nil {
 		o.Streams.Logger = o.Logger
+	}
+	if o.Access.Logger == nil {
+		o.Access.Logger = o.Logger
 	}
 	if o.Devices.Logger == nil {
 		o.Devices.Logger = o.Logger

@@ -16,6 +16,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/console"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -72,6 +73,7 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 			Logger:   log,
 		},
 	}
+	o.Access = access.Options{Replicas: o.Devices.Replicas, Memory: o.Devices.Memory}
 	for name, ns := range cfg.Namespaces {
 		o.Rules[name] = rules(&ns, builtinRules(name))
 		o.CloseSlow[name] = closesSlow(&ns)

@@ -92,11 +92,12 @@ func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
 	setenv(t, "JETWIRE_QUEUE_BYTES", "128KiB")
 	setenv(t, "JETWIRE_MAX_CONNECTIONS", "2")
 	setenv(t, "JETWIRE_ORIGINS", "https://b.example,https://c.example")
+	setenv(t, "JETWIRE_API_KEY", "0123456789abcdef,0123456789abcdeg")
 	setenv(t, "JETWIRE_PORTABLE", "false")
 	setenv(t, "JETWIRE_LOG_LEVEL", "") // an empty variable says nothing
 	c = show(t)
 	if c.Listen != "127.0.0.1:2" || c.Limits.PingInterval != config.Duration(2*time.Second) || c.Portable || c.Limits.QueueBytes != 128<<10 ||
-		c.Limits.Connections != 2 || strings.Join(c.Origins, " ") != "https://b.example https://c.example" || c.Log.Level != "info" {
+		c.Limits.Connections != 2 || len(c.API.Keys) != 2 || strings.Join(c.Origins, " ") != "https://b.example https://c.example" || c.Log.Level != "info" {
 		t.Errorf("the environment: %+v", c)
 	}
 	c = show(t, "--listen", "127.0.0.1:3", "--ping-interval=3s", "--queue-bytes", "256KiB", "--max-connections", "3", "--origins", "https://d.example", "--portable")
@@ -119,6 +120,8 @@ func TestEverySettingReachesItsField(t *testing.T) {
 			*p = "x"
 		case *[]string:
 			*p = []string{"x"}
+		case *[]config.APIKey:
+			*p = config.APIKeys("x")
 		case *config.Size:
 			*p = 4711
 		case *config.Duration:

@@ -70,6 +70,31 @@ func TestVerifyReadsWhatSignWrote(t *testing.T) {
 	}
 }
 
+func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
+	g := Grant{User: "alice", TokenID: "t1", Expires: now.UnixMilli(), Patterns: &Patterns{Call: []string{"billing.{user}.>"}, Command: []string{}}}
+	text, err := EncodeGrant(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeGrant(text, now.Add(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Issued, g.Patterns = got.Issued, &Patterns{Call: []string{"billing.alice.>"}, Command: []string{}}
+	if d := cmp.Diff(&g, got); d != "" || got.Issued == 0 {
+		t.Error(d)
+	}
+	if _, err := DecodeGrant(text, now); !errors.Is(err, ErrExpired) {
+		t.Error(err)
+	}
+	if _, err := DecodeGrant(text[1:], now); !errors.Is(err, ErrBadToken) {
+		t.Error(err)
+	}
+	if _, err := EncodeGrant(Grant{User: "~a"}); !errors.Is(err, ErrBadToken) {
+		t.Error(err)
+	}
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
