@@ -25,7 +25,7 @@ var (
 	_ hub.Sink           = (*transport.Conn)(nil)
 )
 
-func (g *Gateway) open(c *transport.Conn) transport.Receiver {
+func (g *Gateway) open(c *transport.Conn, _ string) transport.Receiver {
 	cl := &client{conn: c}
 	cl.session = session.New(&g.sessions, cl)
 	return cl

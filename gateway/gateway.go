@@ -114,7 +114,7 @@ func (g *Gateway) transportOptions() transport.Options {
 	return transport.Options{
 		Open:             g.open,
 		HTTP:             g.handler(),
-		Path:             Path,
+		Path:             func(path string) bool { return path == Path },
 		Origin:           originAllowed(g.opt.Origins),
 		Protocols:        []string{wire.Subprotocol},
 		TLS:              g.opt.TLS,

@@ -34,7 +34,7 @@ func (p *program) echo() *cli.Command {
 
 func (p *program) serveEcho(ctx context.Context, listen string, portable bool) error {
 	s, err := transport.New(transport.Options{
-		Open: func(c *transport.Conn) transport.Receiver {
+		Open: func(c *transport.Conn, _ string) transport.Receiver {
 			c.Establish() // there is nothing to prove
 			return echoReceiver{}
 		},

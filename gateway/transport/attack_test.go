@@ -23,7 +23,7 @@ func TestSlowReaderIsKept(t *testing.T) {
 		o.PingInterval, o.StallTimeout = 500*time.Millisecond, 500*time.Millisecond
 		ended := make(chan wire.Code, 1)
 		conns := make(chan *Conn, 1)
-		o.Open = func(c *Conn) Receiver { conns <- c; return &echo{closed: ended} }
+		o.Open = func(c *Conn, _ string) Receiver { conns <- c; return &echo{closed: ended} }
 		s := serve(t, o)
 		conn := dial(t, s.addr)
 		c := <-conns
@@ -115,7 +115,7 @@ func TestEndedInHandshakeStaysEnded(t *testing.T) {
 			close(found)
 			return true
 		}
-		o.Open = func(*Conn) Receiver {
+		o.Open = func(*Conn, string) Receiver {
 			t.Error("opened")
 			return &echo{closed: make(chan wire.Code, 1)}
 		}
@@ -154,7 +154,7 @@ func (g *greedy) Receive(c *Conn, _ bool, _ []byte) {
 func TestMostQueued(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
 		ended := make(chan wire.Code, 1)
-		o.Open = func(*Conn) Receiver { return &greedy{echo{closed: ended}} }
+		o.Open = func(*Conn, string) Receiver { return &greedy{echo{closed: ended}} }
 		s := serve(t, o)
 		if err := wsutil.WriteClientText(dial(t, s.addr), []byte("more")); err != nil {
 			t.Fatal(err)

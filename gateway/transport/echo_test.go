@@ -55,7 +55,7 @@ func serve(t *testing.T, o Options) *running {
 	t.Helper()
 	r := &running{conns: make(chan *Conn, 64), ends: make(chan wire.Code, 64)}
 	if o.Open == nil {
-		o.Open = func(c *Conn) Receiver {
+		o.Open = func(c *Conn, _ string) Receiver {
 			r.conns <- c
 			return &echo{closed: r.ends}
 		}

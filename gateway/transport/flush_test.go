@@ -93,7 +93,7 @@ func TestFramesReachNobodyElse(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
 		var marks atomic.Uint64
 		var conns sync.Map
-		o.Open = func(c *Conn) Receiver {
+		o.Open = func(c *Conn, _ string) Receiver {
 			m := &marked{mark: marks.Add(1), left: &conns}
 			conns.Store(m.mark, c)
 			return m

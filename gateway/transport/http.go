@@ -38,7 +38,7 @@ func (s *Server) stopHTTP() error { return s.http.Close() }
 
 // serveHTTP hands a WebSocket upgrade that comes as a later request of a connection (a proxy may do that) back.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	upgrade := r.Header.Get("Upgrade") != "" && (s.opt.Path == "" || r.URL.Path == s.opt.Path)
+	upgrade := r.Header.Get("Upgrade") != "" && s.opt.Path(r.URL.EscapedPath())
 	hijacker, ok := w.(http.Hijacker)
 	if !upgrade || !ok {
 		s.opt.HTTP.ServeHTTP(w, r)

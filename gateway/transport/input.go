@@ -56,7 +56,7 @@ func (c *Conn) handshake(p []byte) outcome {
 		*c.early = append(*c.early, p...)
 		p = *c.early
 	}
-	st, n, response, _, err := c.group.srv.handshake.Resume(p, seen)
+	st, n, response, req, err := c.group.srv.handshake.Resume(p, seen)
 	switch st {
 	case wsock.More, wsock.NotUpgrade:
 		if c.early == nil {
@@ -84,7 +84,7 @@ func (c *Conn) handshake(p []byte) outcome {
 	if !c.answer(response) {
 		return goOn
 	}
-	c.recv = c.group.opt.Open(c)
+	c.recv = c.group.opt.Open(c, req.Path)
 	if rest := p[n:]; len(rest) > 0 {
 		c.feed(rest)
 	}
@@ -140,7 +140,12 @@ func (f *frames) Ping(payload []byte) {
 	}
 }
 
-func (f *frames) Pong([]byte) {}
+func (f *frames) Pong(payload []byte) {
+	c := (*Conn)(f)
+	if r, ok := c.recv.(PongReceiver); ok && c.isOpen() {
+		r.Pong(c, payload)
+	}
+}
 
 func (f *frames) Close(code uint16, reason []byte) {
 	c := (*Conn)(f)

@@ -61,10 +61,7 @@ func New(o Options) (*Server, error) {
 		perAddr: make(map[netip.Addr]int),
 		closes:  make(map[wire.Code]uint64),
 	}
-	s.handshake = wsock.Handshake{MaxBytes: o.HandshakeBytes, Origin: o.Origin, Protocols: o.Protocols}
-	if o.Path != "" {
-		s.handshake.Path = func(path string) bool { return path == o.Path }
-	}
+	s.handshake = wsock.Handshake{MaxBytes: o.HandshakeBytes, Path: o.Path, Origin: o.Origin, Protocols: o.Protocols}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for range o.Loops {
 		s.groups = append(s.groups, newGroup(s))

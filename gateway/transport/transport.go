@@ -34,12 +34,13 @@ const (
 
 // Options configures a Server. The zero value of each field means the default that stands beside it.
 type Options struct {
-	// Open is called on a reading goroutine when a WebSocket is established; what it returns receives everything that arrives.
-	Open func(*Conn) Receiver
+	// Open is called on a reading goroutine when a WebSocket is established; what it returns receives everything that arrives. The path
+	// is the request's, not unescaped.
+	Open func(c *Conn, path string) Receiver
 	// HTTP serves every request that is no WebSocket upgrade for Path. Default: 404.
 	HTTP http.Handler
-	// Path is where WebSockets are accepted. Default: any path.
-	Path string
+	// Path says at which paths WebSockets are accepted. Default: at any.
+	Path func(path string) bool
 	// Origin decides by the Origin and Host headers whether a browser may connect. Default: from the same origin only.
 	Origin func(origin, host string) bool
 	// Protocols are the WebSocket subprotocols to choose from, best first.
@@ -74,6 +75,11 @@ type Receiver interface {
 	Closed(c *Conn, code wire.Code)
 }
 
+// PongReceiver is a Receiver that wants to know of pongs, with the payloads of the pings that they answer. It is called like Receive.
+type PongReceiver interface {
+	Pong(c *Conn, payload []byte)
+}
+
 // AbnormalClosure is what Receiver.Closed gets when a connection ended without a close frame (RFC 6455, 7.4.1).
 const AbnormalClosure wire.Code = 1006
 
@@ -95,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = DefaultStallTimeout
+	}
+	if o.Path == nil {
+		o.Path = func(string) bool { return true }
 	}
 	if o.HTTP == nil {
 		o.HTTP = http.NotFoundHandler()
