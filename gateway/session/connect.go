@@ -32,10 +32,15 @@ func (s *Session) connect(id uint64, c *wire.Connect) {
 		s.refuse(id, wire.BadToken.Err())
 		return
 	}
+	s.Admit(id, grant, c.Client, c.Device)
+}
+
+// Admit connects, as connect does, whom somebody else has verified. It is called once at most, in the place of connect.
+func (s *Session) Admit(id uint64, grant *auth.Grant, client, device string) {
 	session := nuid.Next()
-	s.opt.Logger.Debug("connected", "session", session, "user", grant.User, "client", c.Client, "device", c.Device)
-	if c.Device != "" {
-		s.take(id, session, c.Device, grant)
+	s.opt.Logger.Debug("connected", "session", session, "user", grant.User, "client", client, "device", device)
+	if device != "" {
+		s.take(id, session, device, grant)
 		return
 	}
 	s.mu.Lock()
