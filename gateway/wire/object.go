@@ -60,6 +60,18 @@ func (o *Object) Refuse() { o.wrong = true }
 // Skip passes over a value.
 func (o *Object) Skip() { o.skip() }
 
+// Raw returns a value of any kind as it stands, without the white space around it. It aliases the text.
+func (o *Object) Raw() []byte { return o.skip() }
+
+// Null passes over a null, and reports whether there was one. If not, the value is still to be read.
+func (o *Object) Null() bool {
+	if o.peek() != 'n' {
+		return false
+	}
+	o.literal("null")
+	return true
+}
+
 // Text reads a string.
 func (o *Object) Text() string {
 	if o.peek() != '"' {
