@@ -36,6 +36,7 @@ var rules = []rule{
 	{"gateway/transport", []string{"gateway/poll", "gateway/wire", "gateway/wsock"}, "sockets know no commands, channels or users"},
 	{"gateway/hub", []string{"streams"}, "cursors know logs and frames; not sockets, sessions or the protocol"},
 	{"gateway/session", []string{"gateway/auth", "gateway/wire"}, "a session sees no socket, no hub and no NATS"},
+	{"gateway/unified", []string{"gateway/auth", "gateway/wire", "gateway/wsock"}, "a translator knows two languages, and none of those who speak them"},
 	{"gateway/client", []string{"gateway/wire"}, "a client carries nothing of a server"},
 	{"gateway/api", []string{"gateway/auth", "gateway/wire"}, "operations know requests and replies; the gateway does what they ask for"},
 	{"gateway/webhook", nil, "it knows HTTP and time; where events come from is not its concern"},
