@@ -53,6 +53,7 @@ func (cl *client) Closed(*transport.Conn, wire.Code) {
 func (cl *client) Send(payload []byte)                 { cl.conn.Send(textFrame(payload)) }
 func (cl *client) Close(code wire.Code, reason string) { cl.conn.Close(code, reason) }
 func (cl *client) Establish()                          { cl.conn.Establish() }
+func (cl *client) Serial() uint64                      { return cl.conn.Serial() }
 func (cl *client) SetReading(on bool)                  { cl.conn.SetReading(on) }
 
 // textFrame copies payload into a frame.

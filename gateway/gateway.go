@@ -40,6 +40,8 @@ type Gateway struct {
 	broker   *broker
 	metrics  *metrics
 
+	everywhere *everywhere
+
 	address  atomic.Pointer[string] // nil: it does not listen yet
 	draining chan struct{}          // closed when Drain begins: /readyz says no
 	once     sync.Once
@@ -88,6 +90,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.broker = newBroker(g)
 	g.sessions = session.Options{
+		Gateway:          g.cluster.ID(),
 		Verify:           o.Verifier.Verify,
 		Broker:           g.broker,
 		Ping:             o.Limits.PingInterval,
@@ -101,10 +104,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
 	}
+	g.everywhere = newEverywhere(g)
 	g.sockets, err = transport.New(g.transportOptions())
 	if err != nil {
 		return nil, errors.Join(err, g.closeParts())
 	}
+	g.everywhere.serving.Store(true)
 	o.Metrics.MustRegister(g.metrics)
 	return g, nil
 }

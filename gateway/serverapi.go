@@ -16,7 +16,7 @@ var _ api.Log = backends{}
 
 func newAPI(g *Gateway) *api.API {
 	b := backends{g}
-	return api.New(api.Options{Log: b, RequestBytes: g.opt.Limits.RequestBytes, Logger: g.opt.Logger})
+	return api.New(api.Options{Log: b, Cluster: g.everywhere, RequestBytes: g.opt.Limits.RequestBytes, Logger: g.opt.Logger})
 }
 
 func (b backends) Publish(p api.Publication, done func(wire.PublishReply, error)) {

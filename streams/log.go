@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -259,6 +261,18 @@ func (l *Log) Stats() Stats {
 		st.RingBytes += g.ring.size()
 	}
 	return st
+}
+
+// Opened returns the streams that are open, by namespace.
+func (l *Log) Opened() []*Stream {
+	var open []*Stream
+	for _, sp := range *l.spaces.Load() {
+		if s := sp.opened.Load(); s != nil {
+			open = append(open, s)
+		}
+	}
+	slices.SortFunc(open, func(a, b *Stream) int { return strings.Compare(a.Namespace(), b.Namespace()) })
+	return open
 }
 
 // RetryWindow returns the least dedup window of all policies: for so long a retry with the same id is safe.

@@ -25,6 +25,17 @@ type Log interface {
 	History(ctx context.Context, h wire.History) (wire.HistoryReply, error)
 }
 
+// Cluster knows every connection of every gateway. Its unanswered are gateways that did not answer in time.
+type Cluster interface {
+	// Presence tells of at most limit users.
+	Presence(ctx context.Context, channel string, limit int) (wire.PresenceReply, error)
+	Connections(ctx context.Context, user string) (SubscriptionsReply, error)
+	// Disconnect and Unsubscribe return how many connections they met, and how many gateways did not answer.
+	Disconnect(ctx context.Context, q DisconnectRequest) (met, unanswered int, err error)
+	Unsubscribe(ctx context.Context, q UnsubscribeRequest) (met, unanswered int, err error)
+	Info(ctx context.Context) (InfoReply, error)
+}
+
 // Publication is a message on its way in. The body is not changed after Publish was called.
 type Publication struct {
 	Channel, ID, From string // From: empty, the message has no sender
@@ -41,13 +52,15 @@ const (
 
 // The most that one request may hold.
 const (
-	MaxChannels   = 1000 // of a broadcast
-	MaxOperations = 1000 // of a batch
+	MaxChannels   = 1000   // of a broadcast
+	MaxOperations = 1000   // of a batch
+	MaxUsers      = 10_000 // in an answer about presence
 )
 
-// Options configures an API. Log is required; the zero value of each of the others means its default.
+// Options configures an API. Log and Cluster are required; the zero value of each of the others means its default.
 type Options struct {
-	Log Log
+	Log     Log
+	Cluster Cluster
 
 	RequestBytes int           // of a request
 	Concurrent   int           // requests that are served at a time; more are refused as unavailable

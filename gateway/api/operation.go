@@ -29,6 +29,11 @@ func (a *API) operations() []operation {
 		begun("broadcast", auth.ScopePublish, a.broadcast),
 		begun("send", auth.ScopePublish, a.send),
 		whole("history", auth.ScopeHistory, a.history),
+		whole("presence", auth.ScopePresence, a.presence),
+		whole("subscriptions", auth.ScopeSubscriptions, a.subscriptions),
+		whole("disconnect", auth.ScopeDisconnect, a.disconnect),
+		whole("unsubscribe", auth.ScopeUnsubscribe, a.unsubscribe),
+		whole("info", auth.ScopeInfo, a.info),
 		begun("batch", "", a.batch),
 	}
 }

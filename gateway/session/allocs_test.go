@@ -13,6 +13,7 @@ type still struct{ Broker }
 
 func (still) Send([]byte)             {}
 func (still) Close(wire.Code, string) {}
+func (still) Serial() uint64          { return 0 }
 func (still) Establish()              {}
 func (still) SetReading(bool)         {}
 

@@ -3,8 +3,6 @@ package session
 import (
 	"errors"
 
-	"github.com/nats-io/nuid"
-
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
@@ -37,7 +35,7 @@ func (s *Session) connect(id uint64, c *wire.Connect) {
 
 // Admit connects, as connect does, whom somebody else has verified. It is called once at most, in the place of connect.
 func (s *Session) Admit(id uint64, grant *auth.Grant, client, device string) {
-	session := nuid.Next()
+	session := s.ID()
 	s.opt.Logger.Debug("connected", "session", session, "user", grant.User, "client", client, "device", device)
 	if device != "" {
 		s.take(id, session, device, grant)

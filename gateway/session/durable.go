@@ -37,6 +37,7 @@ type Device interface {
 
 // durable is what a session with a device has besides.
 type durable struct {
+	name   string     // of the device
 	device Device     // nil until it is taken
 	taking bool       // what comes behind connect is held
 	held   [][]byte   // bounded by what the connection had read when it was told to read no more
@@ -56,7 +57,7 @@ func (s *Session) device() Device {
 // take makes this session the holder of the device, and restores what that is subscribed to.
 func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 	s.mu.Lock()
-	s.durable = &durable{taking: true}
+	s.durable = &durable{name: device, taking: true}
 	s.mu.Unlock()
 	s.conn.SetReading(false)
 	s.opt.Broker.Take(grant.User, device, session, s, func(d Device, r Record, err error) {

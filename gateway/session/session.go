@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Conn interface {
 	Close(code wire.Code, reason string) // the first call counts
 	Establish()                          // the peer is who it says: heartbeats begin
 	SetReading(on bool)                  // whether commands are wanted
+	Serial() uint64                      // no other connection of this gateway has or had it
 }
 
 // Broker does what commands ask for. Its callbacks are called once, from any goroutine, perhaps before the method
@@ -71,6 +73,7 @@ type Publication struct {
 
 // Options is what all sessions of a gateway share. Verify, Broker and the numbers are required.
 type Options struct {
+	Gateway          string // its id, with which those of its sessions begin
 	Verify           func(token string, now time.Time) (*auth.Grant, error)
 	Broker           Broker
 	Ping             time.Duration // told to clients: how often a silent connection is pinged
@@ -113,6 +116,16 @@ type subscription struct {
 
 // New makes the session of a connection that has just been opened. It stays where the caller puts it.
 func New(o *Options, c Conn) Session { return Session{opt: o, conn: c} }
+
+// ID is the session's id, which no other session of any gateway has or had. It is made when it is asked for: nothing is kept for it.
+func (s *Session) ID() string { return s.opt.Gateway + "-" + strconv.FormatUint(s.conn.Serial(), 36) }
+
+// Serial returns the number of the connection whose session has that id; false: it is none of this gateway's.
+func (o *Options) Serial(id string) (uint64, bool) {
+	text, ours := strings.CutPrefix(id, o.Gateway+"-")
+	n, err := strconv.ParseUint(text, 36, 64)
+	return n, ours && err == nil
+}
 
 // reader is what reading a message takes. It is used for one message at a time and shared by all sessions.
 type reader struct {

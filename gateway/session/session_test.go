@@ -41,7 +41,8 @@ func (p *peer) Close(code wire.Code, reason string) {
 	}
 }
 
-func (p *peer) Establish() { p.mu.Lock(); p.established = true; p.mu.Unlock() }
+func (p *peer) Serial() uint64 { return 35 }
+func (p *peer) Establish()     { p.mu.Lock(); p.established = true; p.mu.Unlock() }
 func (p *peer) SetReading(on bool) {
 	if p.pausing != nil && !on {
 		p.pausing()

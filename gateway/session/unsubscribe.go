@@ -5,12 +5,18 @@ import "github.com/jetwire/jetwire/gateway/wire"
 // unsubscribe ends a subscription. If that is still being put in place, the answer waits for it: messages may come until then.
 func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
 	channel := c.Channel
+	if !s.leave(channel, func() { s.unsubscribed(id, channel) }) {
+		s.fail(id, notSubscribed(channel))
+	}
+}
+
+// leave ends a subscription and reports false if there is none. left is called when no message of it comes any more.
+func (s *Session) leave(channel string, left func()) bool {
 	s.mu.Lock()
 	sub := s.findLocked(channel)
 	if sub == nil {
 		s.mu.Unlock()
-		s.fail(id, notSubscribed(channel))
-		return
+		return false
 	}
 	s.removeLocked(sub)
 	place := sub.place
@@ -18,15 +24,15 @@ func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
 		s.beginLocked()
 		sub.leaving = func() {
 			s.end()
-			s.unsubscribed(id, channel)
+			left()
 		}
 	}
 	s.mu.Unlock()
-	if place == nil {
-		return
+	if place != nil {
+		place.Cancel()
+		left()
 	}
-	place.Cancel()
-	s.unsubscribed(id, channel)
+	return true
 }
 
 // unsubscribed answers, in a durable session once the record says so.

@@ -88,6 +88,9 @@ func (c *Conn) RemoteAddr() netip.Addr {
 	return netip.AddrFrom16(c.addr).Unmap()
 }
 
+// Serial is a number that no other Conn of the Server has; it comes again after four thousand million others.
+func (c *Conn) Serial() uint64 { return uint64(c.group.index)<<32 | uint64(c.gen) }
+
 func (c *Conn) setAddr(a netip.Addr) {
 	if a.IsValid() {
 		c.addr = a.As16()

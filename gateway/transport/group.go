@@ -13,6 +13,7 @@ const closeTimeout = 5 * time.Second
 // group is what some of a Server's Conns share: a writer, a table and counters. On Linux each epoll loop has one.
 type group struct {
 	srv   *Server
+	index uint32   // among the server's
 	opt   *Options // srv's
 	table *table
 	loop  *loop // nil: there is no epoll
@@ -26,9 +27,9 @@ type group struct {
 	stopped bool
 }
 
-func newGroup(s *Server) *group {
+func newGroup(s *Server, index int) *group {
 	longest := max(s.opt.PingInterval, s.opt.HandshakeTimeout, closeTimeout)
-	return &group{srv: s, opt: &s.opt, table: newTable(longest), wake: make(chan struct{}, 1)}
+	return &group{srv: s, index: uint32(index), opt: &s.opt, table: newTable(longest), wake: make(chan struct{}, 1)}
 }
 
 // hand asks the writer to flush conns.

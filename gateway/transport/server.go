@@ -63,8 +63,8 @@ func New(o Options) (*Server, error) {
 	}
 	s.handshake = wsock.Handshake{MaxBytes: o.HandshakeBytes, Path: o.Path, Origin: o.Origin, Protocols: o.Protocols}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	for range o.Loops {
-		s.groups = append(s.groups, newGroup(s))
+	for i := range o.Loops {
+		s.groups = append(s.groups, newGroup(s, i))
 	}
 	if !o.Portable && o.TLS == nil {
 		if err := s.startLoops(); err != nil {

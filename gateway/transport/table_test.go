@@ -31,7 +31,7 @@ func (unwritten) end()            {}
 
 // A Conn that is closed just when its heartbeat is due has its time to answer the close frame.
 func TestClosedWhileBeatIsDue(t *testing.T) {
-	g := newGroup(&Server{opt: Options{}.withDefaults()})
+	g := newGroup(&Server{opt: Options{}.withDefaults()}, 0)
 	c := &Conn{group: g, link: unwritten{}, state: open, settled: true}
 	g.table.add(c, time.Nanosecond)
 	for len(g.table.advance(nil)) == 0 {

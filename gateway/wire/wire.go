@@ -215,6 +215,21 @@ type HistoryReply struct {
 	Lost     *Range    `json:"lost,omitzero"` // set if the log no longer holds a part of what was asked for
 }
 
+// PresenceReply answers presence: who is subscribed to a channel now, over all gateways.
+type PresenceReply struct {
+	Channel     string    `json:"channel"`
+	Connections int       `json:"connections"` // that would get a message now, by the channel or by a pattern
+	Users       []Present `json:"users"`       // by name
+	More        bool      `json:"more,omitzero"`
+	Unanswered  int       `json:"unanswered,omitzero"` // gateways whose connections are not counted, because they did not answer in time
+}
+
+// Present is a user who is subscribed to a channel.
+type Present struct {
+	User        string `json:"user"`
+	Connections int    `json:"connections"`
+}
+
 // Range is an inclusive range of sequences.
 type Range struct {
 	From uint64 `json:"from"`
