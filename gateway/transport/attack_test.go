@@ -78,7 +78,7 @@ func TestHalfCloseBlocksNobodyElse(t *testing.T) {
 	s := serve(t, Options{Portable: true})
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
-	if !s.admit(netip.Addr{}) {
+	if s.admit(netip.Addr{}) != nil {
 		t.Fatal("not admitted")
 	}
 	fake := &blockingClose{Conn: ours, entered: make(chan struct{}), release: make(chan struct{})}

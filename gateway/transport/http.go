@@ -63,11 +63,13 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if hc, ok := conn.(*httpConn); ok {
 		addr = hc.addr
 	}
-	if s.admit(addr) { // the HTTP connection counts itself out when it is closed
-		s.serveNetConn(&replayConn{Conn: conn, early: request}, addr)
-	} else {
+	if refusal := s.admit(addr); refusal != nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = conn.Write(refusal)
 		_ = conn.Close()
+		return
 	}
+	s.serveNetConn(&replayConn{Conn: conn, early: request}, addr) // the HTTP connection counts itself out when it is closed
 }
 
 // httpListener is the net.Listener that net/http accepts from.

@@ -124,8 +124,10 @@ func address(sa unix.Sockaddr) netip.Addr {
 }
 
 func (s *Server) acceptedFD(fd int, addr netip.Addr) {
-	if !s.admit(addr) {
-		_, _ = unix.Write(fd, []byte(overloaded))
+	if refusal := s.admit(addr); refusal != nil {
+		_, _ = unix.Write(fd, refusal)
+		var request [512]byte // closing with something unread might take back what was written
+		_, _ = unix.Read(fd, request[:])
 		_ = unix.Close(fd)
 		return
 	}

@@ -43,10 +43,10 @@ func (s *Server) acceptConns(l net.Listener) error {
 
 func (s *Server) acceptedConn(nc net.Conn) {
 	addr := remoteAddr(nc)
-	if !s.admit(addr) {
-		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+	if refusal := s.admit(addr); refusal != nil {
 		if s.opt.TLS == nil {
-			_, _ = nc.Write([]byte(overloaded))
+			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = nc.Write(refusal)
 		}
 		_ = nc.Close()
 		return

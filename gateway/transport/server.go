@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -218,26 +219,33 @@ func (s *Server) sockets() (conns []*Conn) {
 
 func (s *Server) nextGroup() int { return int(s.next.Add(1)) % len(s.groups) }
 
-// admit counts a socket in, unless a limit is reached or the server closes.
-func (s *Server) admit(addr netip.Addr) bool {
+// admit counts a socket in and returns nil, unless a limit is reached or the server closes: then it returns what to answer before the
+// socket is closed.
+func (s *Server) admit(addr netip.Addr) (refusal []byte) {
+	if wait := s.opt.Connect(addr); wait > 0 {
+		return fmt.Appendf(nil, tooFast, int(math.Ceil(wait.Seconds())))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed ||
 		s.opt.MaxConns > 0 && s.count >= s.opt.MaxConns ||
 		s.opt.MaxConnsPerAddr > 0 && s.perAddr[addr] >= s.opt.MaxConnsPerAddr {
 		s.refusedConns.Add(1)
-		return false
+		return []byte(overloaded)
 	}
 	s.accepted.Add(1)
 	s.count++
 	if s.opt.MaxConnsPerAddr > 0 {
 		s.perAddr[addr]++
 	}
-	return true
+	return nil
 }
 
-// overloaded is what a socket over a limit gets before it is closed.
-const overloaded = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+// What a socket gets before it is closed: one over a limit, and one whose address connects too often.
+const (
+	overloaded = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	tooFast    = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 
 // left counts a socket out.
 func (s *Server) left(addr netip.Addr) {

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -43,6 +44,8 @@ type Options struct {
 	Path func(path string) bool
 	// Origin decides by the Origin and Host headers whether a browser may connect. Default: from the same origin only.
 	Origin func(origin, host string) bool
+	// Connect is asked of each socket before anything is read from it, and returns for how long its address is refused. Default: 0.
+	Connect func(netip.Addr) time.Duration
 	// Protocols are the WebSocket subprotocols to choose from, best first.
 	Protocols []string
 	// TLS makes every connection TLS. Default: plain.
@@ -107,6 +110,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HTTP == nil {
 		o.HTTP = http.NotFoundHandler()
+	}
+	if o.Connect == nil {
+		o.Connect = func(netip.Addr) time.Duration { return 0 }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
