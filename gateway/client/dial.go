@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -48,6 +50,7 @@ const (
 	maxJoined     = 16 << 10    // bytes of commands joined in one frame
 	maxInFrame    = 64          // commands joined in one frame
 	maxOneWrite   = 256 << 10   // bytes gathered for one write
+	maxRefusal    = 16 << 10    // bytes of the header of an answer that refuses the upgrade
 	commandID     = 1           // of connect; Client.nextID goes on from there
 	minPingsQuiet = 2           // intervals of silence after which the connection counts as lost
 )
@@ -64,10 +67,21 @@ func (c *Client) open(ctx context.Context) (*conn, *wire.ConnectReply, error) {
 		NetDial:   c.o.Dialer,
 		TLSConfig: c.o.TLS,
 	}
+	var retryAfter time.Duration // of an answer that refuses the upgrade
+	d.OnStatusError = func(_ int, _ []byte, r io.Reader) {
+		if answer, err := http.ReadResponse(bufio.NewReader(io.LimitReader(r, maxRefusal)), nil); err == nil {
+			_ = answer.Body.Close()
+			s, _ := strconv.ParseFloat(answer.Header.Get("Retry-After"), 64) // RFC 9110, 10.2.3; a date is not heeded
+			retryAfter = seconds(s)
+		}
+	}
 	if c.o.Header != nil {
 		d.Header = ws.HandshakeHeaderHTTP(c.o.Header)
 	}
 	nc, early, _, err := d.Dial(ctx, c.o.URL)
+	if err != nil && retryAfter > 0 {
+		err = &refusedError{err, retryAfter}
+	}
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 			err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
@@ -88,6 +102,14 @@ func (c *Client) open(ctx context.Context) (*conn, *wire.ConnectReply, error) {
 	}
 	return cn, reply, nil
 }
+
+// refusedError is a refused upgrade whose answer says when to come back.
+type refusedError struct {
+	error
+	wait time.Duration
+}
+
+func (e *refusedError) Unwrap() error { return e.error }
 
 // renewToken asks for a token if the one at hand was refused, has expired, or is none.
 func (c *Client) renewToken(ctx context.Context) error {

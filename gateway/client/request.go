@@ -213,7 +213,7 @@ func (c *Client) answered(in *wire.Incoming) {
 // definite reports whether a refusal says that nothing was stored. Of an error that says later, only these do.
 func definite(code wire.Code) bool {
 	switch code {
-	case wire.Unavailable, wire.StoreFull:
+	case wire.Unavailable, wire.StoreFull, wire.RateLimited:
 		return true
 	}
 	return code.Comeback() != wire.Later

@@ -178,6 +178,9 @@ func TestPublishGivenUp(t *testing.T) {
 		if codeOf(r.err) != wire.StoreFull || errors.Is(r.err, ErrOutcomeUnknown) {
 			t.Errorf("refused until the window was over: %v", r.err)
 		}
+		stop()
+		synctest.Wait()
+		stop = refuseAll(wire.RateLimited)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		r = <-publish(ctx, c, PublishOptions{ID: "m2"})

@@ -175,6 +175,10 @@ func (c *Client) next(err error) (wait time.Duration, fatal bool) {
 	if errors.As(err, &moved) {
 		wait = max(wait, moved.wait)
 	}
+	var later *refusedError
+	if errors.As(err, &later) {
+		wait = max(wait, later.wait)
+	}
 	return wait + c.backoff.next(), false
 }
 

@@ -257,6 +257,27 @@ func TestDialTriesAgain(t *testing.T) {
 	})
 }
 
+// A server that refuses the handshake for now may say for how long.
+func TestDialHeedsRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t)
+		began := time.Now()
+		attempts := 0
+		p.upgrade.OnBeforeUpgrade = func() (ws.HandshakeHeader, error) {
+			if attempts++; attempts > 1 {
+				return nil, nil
+			}
+			return nil, ws.RejectConnectionError(ws.RejectionStatus(http.StatusTooManyRequests),
+				ws.RejectionHeader(ws.HandshakeHeaderHTTP(http.Header{"Retry-After": {"60"}})))
+		}
+		c, _ := p.dialTo(p.options(), func() *peerConn { <-p.dials; return p.welcome() })
+		defer c.Close()
+		if d := time.Since(began); d < time.Minute || d > 2*time.Minute {
+			t.Errorf("came back after %v", d)
+		}
+	})
+}
+
 // A connection that does not hold leaves the back-off where it was; one that held starts it anew.
 func TestBackoffGrowsUntilAConnectionHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

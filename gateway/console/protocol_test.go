@@ -47,6 +47,9 @@ const protocolTest = `(async () => {
   get('{"error":{"code":"timeout","message":"x"}}');
   link.publish("c.d", '{"n":12345678901234567890}', 1).catch(() => {});
   link.publish("c.d", "it's", 0).catch(() => {});
+  link.history({ channel: "c.d" }).catch((e) => seen.push(e.message));
+  get('{"id":7,"error":{"code":"rate_limited","message":"slower","retry_after":1.234}}');
+  await step();
   link.close();
   return JSON.stringify({ seen, sent, split: [...split(' {"a":"}{\\"\\\\"}{"b":[{}]}\n{"c":1}')], number: JSON.stringify(parse("[1.0,12345678901234567890,2]")) });
 })()`
@@ -67,7 +70,7 @@ func TestProtocolScript(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := "[connecting connected subscribed 5 6 7 live subscribed 10 gap 8-8 9 gap 0- 1 timeout closed]"; fmt.Sprint(got.Seen) != want {
+	if want := "[connecting connected subscribed 5 6 7 live subscribed 10 gap 8-8 9 gap 0- 1 timeout rate_limited: slower (again in 1.3 s) closed]"; fmt.Sprint(got.Seen) != want {
 		t.Errorf("seen\n%v\nwant\n%s", got.Seen, want)
 	}
 	want := []string{
@@ -77,6 +80,7 @@ func TestProtocolScript(t *testing.T) {
 		`{"id":4,"subscribe":{"channel":"c.d","since":7,"epoch":"e"}}`,
 		`{"id":5,"publish":{"channel":"c.d","qos":1,"data":{"n":12345678901234567890}}}`,
 		`{"id":6,"publish":{"channel":"c.d","qos":0,"encoding":"text","data":"it's"}}`,
+		`{"id":7,"history":{"channel":"c.d"}}`,
 	}
 	if d := cmp.Diff(want, got.Sent); d != "" {
 		t.Error(d)

@@ -4,7 +4,7 @@
 const SUBPROTOCOL = "jetwire.v1.json";
 const REPLY_TIMEOUT = 15000;
 const ACK_EVERY = 100; // milliseconds between two acks of a subscription
-const LATER = new Set(["unavailable", "timeout", "internal", "draining"]); // an ended subscription is asked for again
+const LATER = new Set(["unavailable", "timeout", "internal", "draining", "rate_limited"]); // a subscription is asked for again
 
 // Close codes after which the same would fail again, and those that want a new token; the others mean: come back later.
 const NEVER = new Set([1000, 1002, 1003, 1007, 1009, 4000, 4001, 4002, 4003, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4019, 4024, 4025, 4026, 4028, 4031, 4032]);
@@ -12,9 +12,10 @@ const WITH_TOKEN = new Set([4004, 4005, 4006, 4027]);
 
 // ProtocolError is what a request fails with.
 export class ProtocolError extends Error {
-  constructor(code, message) {
-    super(message ? `${code}: ${message}` : code);
-    this.code = code;
+  constructor(code, message, retryAfter) {
+    const again = retryAfter ? ` (again in ${Math.ceil(retryAfter * 10) / 10} s)` : "";
+    super((message ? `${code}: ${message}` : code) + again);
+    Object.assign(this, { code, retryAfter });
   }
 }
 
@@ -216,7 +217,7 @@ export class Link {
       else if (o.unsubscribed) this.unsubscribed(o.unsubscribed);
       else if (o.expired) this.on.error(new ProtocolError("expired_token", `the connection ends in ${o.expired.grace} s; connect with a new token`));
       else if (o.reconnect) this.after = o.reconnect.after;
-      else if (o.error) this.on.error(new ProtocolError(o.error.code, o.error.message));
+      else if (o.error) this.on.error(failure(o.error));
     }
   }
 
@@ -231,7 +232,7 @@ export class Link {
       this.durable = o.connect.durable;
       if (this.durable) this.restore(this.durable.restored);
     }
-    if (o.error) p.reject(new ProtocolError(o.error.code, o.error.message));
+    if (o.error) p.reject(failure(o.error));
     else p.resolve(o[p.name] ?? {});
   }
 
@@ -286,11 +287,16 @@ export class Link {
     if (!s?.ready) return;
     s.ready = false;
     if (LATER.has(u.code)) {
-      setTimeout(() => { if (this.ready && this.subs.get(u.channel) === s && !s.ready) this.ask(u.channel); }, 1000 + Math.random() * 2000);
+      this.again(u.channel, s);
       return;
     }
     this.subs.delete(u.channel);
     this.on.refused(u.channel, new ProtocolError(u.code, u.message));
+  }
+
+  // again asks for a subscription after a while, unless it is there or not wanted by then.
+  again(channel, s, after) {
+    setTimeout(() => { if (this.ready && this.subs.get(channel) === s && !s.ready) this.ask(channel); }, (after ?? 1) * 1000 + Math.random() * 2000);
   }
 
   async repair(channel, s) {
@@ -321,6 +327,11 @@ export class Link {
       await this.request("subscribe", body);
     } catch (e) {
       if (e.code === "connection_lost" || e.code === "not_connected") return;
+      if (e.code === "rate_limited") {
+        this.on.error(e);
+        this.again(channel, s, e.retryAfter);
+        return;
+      }
       this.subs.delete(channel);
       this.on.refused(channel, e);
     }
@@ -357,6 +368,8 @@ export class Link {
 
   history(body) { return this.request("history", body); }
 }
+
+function failure(e) { return new ProtocolError(e.code, e.message, e.retry_after); }
 
 function messageID() {
   const b = crypto.getRandomValues(new Uint8Array(12));
