@@ -130,7 +130,8 @@ func TestHistoryWaitsForTheSocket(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatal("everything was read")
 				}
-				if p := cl.pages.Load(); p != nil {
+				if r := cl.rare.Load(); r != nil {
+					p := &r.pages
 					p.mu.Lock()
 					stopped = len(p.waiting) > 0 && len(p.waiting) < asked-2 && !p.reading
 					p.mu.Unlock()

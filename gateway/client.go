@@ -6,6 +6,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
@@ -16,7 +17,25 @@ import (
 type client struct {
 	conn    *transport.Conn
 	session session.Session
-	pages   atomic.Pointer[pages] // nil: it has not asked for any
+	rare    atomic.Pointer[rare] // nil: it needs none of it yet
+}
+
+// rare is what few clients need, or for a short while.
+type rare struct {
+	pages    pages
+	commands atomic.Pointer[limit.Commands] // nil: it has sent none lately, or they are not limited
+}
+
+// gone is that of a client that has gone.
+var gone = &rare{pages: pages{ended: true}}
+
+// extra returns what the client has besides, from the first time that it needs something of it.
+func (cl *client) extra() *rare {
+	if r := cl.rare.Load(); r != nil {
+		return r
+	}
+	cl.rare.CompareAndSwap(nil, new(rare))
+	return cl.rare.Load()
 }
 
 var (
@@ -34,19 +53,25 @@ func (g *Gateway) open(c *transport.Conn, _ string) transport.Receiver {
 func (cl *client) Receive(_ *transport.Conn, text bool, payload []byte) {
 	cl.session.Receive(text, payload)
 }
-func (cl *client) Beat(*transport.Conn) { cl.session.Beat() }
+
+func (cl *client) Beat(*transport.Conn) {
+	cl.session.Beat()
+	if r := cl.rare.Load(); r != nil {
+		r.forget()
+	}
+}
 
 func (cl *client) Drained(*transport.Conn) {
 	cl.session.Drained()
-	if p := cl.pages.Load(); p != nil {
-		p.goOn()
+	if r := cl.rare.Load(); r != nil {
+		r.pages.goOn()
 	}
 }
 
 func (cl *client) Closed(*transport.Conn, wire.Code) {
 	cl.session.Closed()
-	if p := cl.pages.Swap(noPages); p != nil {
-		p.end()
+	if r := cl.rare.Swap(gone); r != nil {
+		r.pages.end()
 	}
 }
 

@@ -38,6 +38,7 @@ type Gateway struct {
 	sessions session.Options
 	sockets  *transport.Server
 	broker   *broker
+	limits   *limits
 	metrics  *metrics
 
 	everywhere *everywhere
@@ -56,7 +57,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Metrics == nil {
 		o.Metrics = newRegistry()
 	}
-	g := &Gateway{opt: o, draining: make(chan struct{})}
+	g := &Gateway{opt: o, limits: newLimits(&o.Limits), draining: make(chan struct{})}
 	g.metrics = newMetrics(g)
 	g.hub = hub.New(hub.Options{
 		Message: messageFrame, Gap: gapFrame, Flush: flush, TooSlow: tooSlow,
@@ -89,6 +90,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, g.cluster.Close(), g.devices.Close(), log.Close())
 	}
 	g.broker = newBroker(g)
+	g.limits.share(g.cluster, o.Logger)
 	g.sessions = session.Options{
 		Gateway:          g.cluster.ID(),
 		Verify:           o.Verifier.Verify,
@@ -100,6 +102,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		MaxUnacked:       o.Limits.Unacked,
 		MaxSubscriptions: o.Limits.Subscriptions,
 		MaxInFlight:      o.Limits.InFlight,
+		Limiter:          g.limits.limiter(),
 		Logger:           o.Logger,
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
@@ -121,6 +124,7 @@ func (g *Gateway) transportOptions() transport.Options {
 		HTTP:             g.handler(),
 		Path:             func(path string) bool { return path == Path },
 		Origin:           originAllowed(g.opt.Origins),
+		Connect:          g.limits.connect(),
 		Protocols:        []string{wire.Subprotocol},
 		TLS:              g.opt.TLS,
 		Portable:         g.opt.Portable,
@@ -216,6 +220,7 @@ func (g *Gateway) closeParts() error {
 		errs = append(errs, g.sockets.Close())
 	}
 	g.broker.close()
+	g.limits.close()
 	g.hub.Close()
 	errs = append(errs, g.access.Close(), g.cluster.Close(), g.devices.Close(), g.log.Close())
 	return errors.Join(errs...)

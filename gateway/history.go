@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
 )
@@ -22,10 +23,9 @@ const (
 // pages are the pages of history that one client has asked for. One is read at a time, and none while its socket is
 // behind, so that what waits for a socket is at most one page more than its queue.
 type pages struct {
-	broker *broker
-	room   func() bool // of the socket
-
 	mu      sync.Mutex
+	broker  *broker     // nil before the first page
+	room    func() bool // of the socket
 	waiting []page
 	reading bool
 	ended   bool
@@ -35,18 +35,6 @@ type page struct {
 	stream *streams.Stream
 	asked  wire.History
 	done   func(wire.HistoryReply, error)
-}
-
-// noPages are those of a client that has gone.
-var noPages = &pages{ended: true}
-
-// history returns the client's pages, which begin with the first that it asks for.
-func (cl *client) history(b *broker) *pages {
-	if p := cl.pages.Load(); p != nil {
-		return p
-	}
-	cl.pages.CompareAndSwap(nil, &pages{broker: b, room: cl.conn.Room})
-	return cl.pages.Load()
 }
 
 // next takes the next page if there is one, and room for it; otherwise the reading ends.
@@ -63,11 +51,14 @@ func (p *pages) next() (page, bool) {
 	return first, true
 }
 
-// add takes a page in.
-func (p *pages) add(one page) {
+// add takes a page of c's in.
+func (p *pages) add(b *broker, c *transport.Conn, one page) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.ended {
+		if p.broker == nil {
+			p.broker, p.room = b, c.Room
+		}
 		p.waiting = append(p.waiting, one)
 	}
 	p.startLocked()
@@ -96,13 +87,14 @@ func (p *pages) end() {
 }
 
 func (b *broker) History(c session.Conn, h wire.History, done func(wire.HistoryReply, error)) {
-	p := c.(*client).history(b)
+	cl := c.(*client)
+	p := &cl.extra().pages
 	b.log.With(h.Channel, func(s *streams.Stream, err error) {
 		if err != nil {
 			done(wire.HistoryReply{}, wireError(err))
 			return
 		}
-		p.add(page{s, h, done})
+		p.add(b, cl.conn, page{s, h, done})
 	})
 }
 

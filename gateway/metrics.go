@@ -56,6 +56,8 @@ type snapshot struct {
 	log     streams.Stats
 	devices devices.Stats
 	up      bool
+
+	gateways int
 }
 
 func counter[N uint64 | int](name, help string, get func(*snapshot) N) metric {
@@ -71,6 +73,8 @@ func newMetric[N uint64 | int | int64](kind prometheus.ValueType, name, help str
 }
 
 var closesDesc = prometheus.NewDesc("jetwire_closes_total", "WebSockets ended, by the close code's name; 1006: without a close frame.", []string{"code"}, nil)
+
+var rateLimitedDesc = prometheus.NewDesc("jetwire_rate_limited_total", "Refusals by a rate limit: connects of an address, commands of a connection, messages of a user.", []string{"of"}, nil)
 
 // families are documented by their help texts, which /metrics shows.
 var families = []metric{
@@ -117,6 +121,7 @@ var families = []metric{
 	gauge("jetwire_index_channels", "Channels in the indexes.", func(s *snapshot) int { return s.log.IndexChannels }),
 	gauge("jetwire_index_bytes", "Memory of the indexes.", func(s *snapshot) int64 { return s.log.IndexBytes }),
 	gauge("jetwire_ring_bytes", "Memory of the recent messages.", func(s *snapshot) int64 { return s.log.RingBytes }),
+	gauge("jetwire_gateways", "Gateways that live, as this one knows, itself included.", func(s *snapshot) int { return s.gateways }),
 	gauge("jetwire_nats_connected", "1 while NATS can be reached.", func(s *snapshot) int {
 		if s.up {
 			return 1
@@ -131,18 +136,22 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- f.desc
 	}
 	ch <- closesDesc
+	ch <- rateLimitedDesc
 	m.latency.Describe(ch)
 	m.errors.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), up: m.g.log.Connected()}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}
 	for code, n := range s.sockets.Closes {
 		ch <- prometheus.MustNewConstMetric(closesDesc, prometheus.CounterValue, float64(n), code.String())
+	}
+	for of, n := range m.g.limits.refused() {
+		ch <- prometheus.MustNewConstMetric(rateLimitedDesc, prometheus.CounterValue, float64(n), of)
 	}
 	m.latency.Collect(ch)
 	m.errors.Collect(ch)

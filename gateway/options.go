@@ -15,6 +15,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/hub"
+	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
@@ -86,6 +87,10 @@ type Limits struct {
 	StallTimeout       time.Duration // a socket that accepts nothing for so long is closed; rounded up to ping intervals
 	AckWait            time.Duration // without an ack for so long, a durable subscription's messages are sent again
 	Unacked            int           // messages of a durable subscription that wait for acks
+
+	Commands     limit.Rate // of one connection, of any kind; one that does not heed refusals is closed
+	UserMessages limit.Rate // what one user publishes through all gateways together, as far as limit.Users says
+	Connects     limit.Rate // of one remote address, IPv6 by /64; one with a bad token counts as five
 }
 
 func (o Options) withDefaults() Options {

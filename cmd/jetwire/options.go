@@ -15,6 +15,7 @@ import (
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/console"
+	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/devices"
@@ -62,6 +63,9 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 			StallTimeout:       time.Duration(cfg.Limits.StallTimeout),
 			AckWait:            time.Duration(cfg.Limits.AckWait),
 			Unacked:            cfg.Limits.Unacked,
+			Commands:           limit.Rate{PerSecond: cfg.Limits.CommandsPerSecond, Burst: cfg.Limits.CommandsBurst},
+			UserMessages:       limit.Rate{PerSecond: cfg.Limits.UserMessagesPerSecond, Burst: cfg.Limits.UserMessagesBurst},
+			Connects:           limit.Rate{PerSecond: cfg.Limits.ConnectsPerSecondPerAddress, Burst: cfg.Limits.ConnectsBurstPerAddress},
 		},
 		CloseSlow:        map[string]bool{},
 		CloseSlowDefault: closesSlow(&cfg.Default.Namespace),

@@ -116,6 +116,8 @@ func TestEverySettingReachesItsField(t *testing.T) {
 			*p = true
 		case *int:
 			*p = 4711
+		case *float64:
+			*p = 4711
 		case *string:
 			*p = "x"
 		case *[]string:
@@ -131,7 +133,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 		}
 		for _, other := range append(append([]setting{}, serverSettings...), dataSettings...) {
 			v := deref(other.field(&c))
-			changed := v != false && v != 0 && v != "" && v != config.Size(0) && v != config.Duration(0)
+			changed := v != false && v != 0 && v != 0.0 && v != "" && v != config.Size(0) && v != config.Duration(0)
 			if s.name != other.name && changed {
 				t.Errorf("%s and %s have the same field", s.name, other.name)
 			}

@@ -55,6 +55,12 @@ var serverSettings = []setting{
 	{"ack-wait", "`TIME` without an ack after which a device's messages are sent again", func(c *config.Config) any { return &c.Limits.AckWait }},
 	{"max-unacked", "messages of one subscription of a device that wait for acks", func(c *config.Config) any { return &c.Limits.Unacked }},
 	{"max-devices-per-user", "devices of one user; past it the one used longest ago is forgotten", func(c *config.Config) any { return &c.Limits.DevicesPerUser }},
+	{"commands-per-second", "`NUMBER` of commands of one connection, pings included; who goes on far beyond is closed; 0: no limit", func(c *config.Config) any { return &c.Limits.CommandsPerSecond }},
+	{"commands-burst", "commands of one connection at once; 0: as many as in a second", func(c *config.Config) any { return &c.Limits.CommandsBurst }},
+	{"user-messages-per-second", "`NUMBER` of messages that one user publishes, through all gateways together (approximately); 0: no limit", func(c *config.Config) any { return &c.Limits.UserMessagesPerSecond }},
+	{"user-messages-burst", "messages of one user at once; 0: as many as in a second", func(c *config.Config) any { return &c.Limits.UserMessagesBurst }},
+	{"connects-per-second-per-address", "`NUMBER` of connections that one address may make, IPv6 by /64; one with a bad token counts as five; 0: no limit (leave it so behind a proxy, which all come from)", func(c *config.Config) any { return &c.Limits.ConnectsPerSecondPerAddress }},
+	{"connects-burst-per-address", "connections of one address at once; 0: as many as in a second", func(c *config.Config) any { return &c.Limits.ConnectsBurstPerAddress }},
 	{"device-expiry", "`TIME` after which a device that nobody uses is forgotten", func(c *config.Config) any { return &c.Devices.Expiry }},
 	{"publish-timeout", "`TIME` that the log may take to acknowledge a message", func(c *config.Config) any { return &c.Limits.PublishTimeout }},
 	{"history-page", "messages of one page of history", func(c *config.Config) any { return &c.Limits.HistoryPage }},
@@ -87,6 +93,8 @@ func settingFlags(groups ...[]setting) []cli.Flag {
 			switch s.field(&defaults).(type) {
 			case *bool:
 				flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
+			case *float64:
+				flags = append(flags, &cli.Float64Flag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
 			case *int:
 				flags = append(flags, &cli.IntFlag{Name: s.name, Usage: s.usage, EnvVars: env, DefaultText: dflt})
 			case *[]string, *[]config.APIKey:
@@ -109,6 +117,8 @@ func deref(p any) any {
 		return *p
 	case *int:
 		return *p
+	case *float64:
+		return *p
 	case *string:
 		return *p
 	case *config.Size:
@@ -130,6 +140,8 @@ func apply(c *cli.Context, cfg *config.Config, settings []setting) {
 			*p = c.Bool(s.name)
 		case *int:
 			*p = c.Int(s.name)
+		case *float64:
+			*p = c.Float64(s.name)
 		case *string:
 			*p = c.String(s.name)
 		case *[]string:

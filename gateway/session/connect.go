@@ -64,6 +64,9 @@ func (s *Session) connected(id uint64, session string, grant *auth.Grant, d *wir
 
 // refuse answers connect with an error, which ends the connection.
 func (s *Session) refuse(id uint64, e *wire.Error) {
+	if e.Code == wire.BadToken && s.opt.Limiter != nil {
+		s.opt.Limiter.Distrust(s.conn)
+	}
 	s.fail(id, e)
 	s.close(e.Code)
 }

@@ -82,7 +82,8 @@ type Options struct {
 	AckWait          time.Duration // told to durable sessions
 	MaxUnacked       int           // told to durable sessions
 	MaxSubscriptions int
-	MaxInFlight      int // commands that wait for their answers
+	MaxInFlight      int     // commands that wait for their answers
+	Limiter          Limiter // nil: nothing is counted
 	Logger           *slog.Logger
 	Refused          func(wire.Code)  // counts an error that a client was answered with
 	Now              func() time.Time // time.Now
@@ -172,10 +173,13 @@ func (s *Session) commands(payload []byte, held bool) {
 // unreadable answers a command that could not be read. In the place of connect it ends the connection.
 func (s *Session) unreadable(id uint64, e *wire.Error) {
 	s.mu.Lock()
-	connected := s.grant != nil
+	grant := s.grant
 	s.mu.Unlock()
+	if grant != nil && s.limited(id, grant.User, 0) {
+		return
+	}
 	s.fail(id, e)
-	if !connected {
+	if grant == nil {
 		s.conn.Close(e.Code, clip(e.Message))
 	}
 }
@@ -186,14 +190,16 @@ func clip(reason string) string {
 }
 
 func (s *Session) handle(c *wire.Command) {
-	if c.Op == wire.OpConnect {
-		s.connect(c.ID, &c.Connect)
-		return
-	}
 	s.mu.Lock()
 	grant := s.grant
 	s.mu.Unlock()
-	if grant == nil {
+	switch {
+	case grant != nil && s.limited(c.ID, grant.User, c.Op):
+		return
+	case c.Op == wire.OpConnect:
+		s.connect(c.ID, &c.Connect)
+		return
+	case grant == nil:
 		s.fail(c.ID, wire.Unauthenticated.Err())
 		s.close(wire.Unauthenticated)
 		return

@@ -126,6 +126,26 @@ func (c *Config) checkLimits() error {
 		}
 	}
 	for _, f := range []struct {
+		name      string
+		rate      float64
+		burstName string
+		burst     int
+	}{
+		{"limits.commands_per_second", l.CommandsPerSecond, "limits.commands_burst", l.CommandsBurst},
+		{"limits.user_messages_per_second", l.UserMessagesPerSecond, "limits.user_messages_burst", l.UserMessagesBurst},
+		{"limits.connects_per_second_per_address", l.ConnectsPerSecondPerAddress, "limits.connects_burst_per_address", l.ConnectsBurstPerAddress},
+	} {
+		const most = 1_000_000_000
+		if !(f.rate >= 0 && f.rate <= most) {
+			errs = append(errs, fmt.Errorf("%s: want 0 to %d", f.name, most))
+		}
+		if f.burst < 0 || f.burst > most {
+			errs = append(errs, fmt.Errorf("%s: want 0 to %d", f.burstName, most))
+		} else if f.rate == 0 && f.burst > 0 {
+			errs = append(errs, fmt.Errorf("%s: says nothing without %s", f.burstName, f.name))
+		}
+	}
+	for _, f := range []struct {
 		name  string
 		value Size
 	}{{"limits.message_bytes", l.MessageBytes}, {"limits.queue_bytes", l.QueueBytes}, {"limits.handshake_bytes", l.HandshakeBytes}} {

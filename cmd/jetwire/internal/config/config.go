@@ -96,6 +96,14 @@ type Limits struct {
 	AckWait               Duration `yaml:"ack_wait"`      // without an ack for so long a device's messages are sent again
 	Unacked               int      `yaml:"unacked"`       // messages of one subscription of a device that wait for acks
 	DevicesPerUser        int      `yaml:"devices_per_user"`
+
+	// Rates, and how much of each may come at once. A rate of 0 is no limit, a burst of 0 what the rate lets through in a second.
+	CommandsPerSecond           float64 `yaml:"commands_per_second"` // of one connection, of any kind
+	CommandsBurst               int     `yaml:"commands_burst"`
+	UserMessagesPerSecond       float64 `yaml:"user_messages_per_second"` // of one user through all gateways, approximately
+	UserMessagesBurst           int     `yaml:"user_messages_burst"`
+	ConnectsPerSecondPerAddress float64 `yaml:"connects_per_second_per_address"`
+	ConnectsBurstPerAddress     int     `yaml:"connects_burst_per_address"`
 }
 
 // Devices says how the records of durable sessions are kept.

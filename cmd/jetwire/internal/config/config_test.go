@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -226,20 +227,24 @@ func TestCheck(t *testing.T) {
 		"namespaces.a.sync: only the embedded": func(c *Config) {
 			c.NATS.URL, c.Namespaces = "nats://x", map[string]Namespace{"a": {Sync: SyncOn}}
 		},
-		"namespaces.a.sync: always is":   func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Sync: SyncAlways}} },
-		"namespaces.a.max_per_channel":   func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxPerChannel: -1}} },
-		"namespaces.a.max_message_size":  func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxMessageSize: 1 << 30}} },
-		"namespaces.a.slow":              func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Slow: "never"}} },
-		"limits.unacked: too small":      func(c *Config) { c.Limits.Unacked = 0 },
-		"limits.unacked: more":           func(c *Config) { c.Limits.Unacked = 1 << 20 },
-		"limits.ack_wait":                func(c *Config) { c.Limits.AckWait = 0 },
-		"limits.stall_timeout":           func(c *Config) { c.Limits.StallTimeout = 0 },
-		"devices.expiry":                 func(c *Config) { c.Devices.Expiry = 0 },
-		"devices.storage":                func(c *Config) { c.Devices.Storage = "tape" },
-		"devices.replicas: the embedded": func(c *Config) { c.Devices.Replicas = 3 },
-		"devices.replicas: NATS keeps":   func(c *Config) { c.Devices.Replicas = 6 },
-		"namespaces.a.publish":           func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
-		"default.history":                func(c *Config) { c.Default.History = "all" },
+		"namespaces.a.sync: always is":                    func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Sync: SyncAlways}} },
+		"namespaces.a.max_per_channel":                    func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxPerChannel: -1}} },
+		"namespaces.a.max_message_size":                   func(c *Config) { c.Namespaces = map[string]Namespace{"a": {MaxMessageSize: 1 << 30}} },
+		"namespaces.a.slow":                               func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Slow: "never"}} },
+		"limits.unacked: too small":                       func(c *Config) { c.Limits.Unacked = 0 },
+		"limits.unacked: more":                            func(c *Config) { c.Limits.Unacked = 1 << 20 },
+		"limits.ack_wait":                                 func(c *Config) { c.Limits.AckWait = 0 },
+		"limits.stall_timeout":                            func(c *Config) { c.Limits.StallTimeout = 0 },
+		"limits.commands_per_second":                      func(c *Config) { c.Limits.CommandsPerSecond = -1 },
+		"limits.user_messages_per_second":                 func(c *Config) { c.Limits.UserMessagesPerSecond = math.NaN() },
+		"limits.user_messages_burst: want":                func(c *Config) { c.Limits.UserMessagesPerSecond, c.Limits.UserMessagesBurst = 1, -1 },
+		"limits.connects_burst_per_address: says nothing": func(c *Config) { c.Limits.ConnectsBurstPerAddress = 1 },
+		"devices.expiry":                                  func(c *Config) { c.Devices.Expiry = 0 },
+		"devices.storage":                                 func(c *Config) { c.Devices.Storage = "tape" },
+		"devices.replicas: the embedded":                  func(c *Config) { c.Devices.Replicas = 3 },
+		"devices.replicas: NATS keeps":                    func(c *Config) { c.Devices.Replicas = 6 },
+		"namespaces.a.publish":                            func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
+		"default.history":                                 func(c *Config) { c.Default.History = "all" },
 	} {
 		c := Default()
 		c.Data = "/data"
