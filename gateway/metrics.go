@@ -115,7 +115,7 @@ var families = []metric{
 	counter("jetwire_log_reads_total", "Messages read from the log by sequence.", func(s *snapshot) uint64 { return s.log.DirectGets }),
 	counter("jetwire_log_shared_reads_total", "Reads that joined one under way.", func(s *snapshot) uint64 { return s.log.SharedGets }),
 	counter("jetwire_log_slow_reads_total", "Reads of what is older than the index.", func(s *snapshot) uint64 { return s.log.SlowReads }),
-	counter("jetwire_log_run_reads_total", "Messages read from the log by scans of a stretch, of which a subscriber that is far behind wants most.", func(s *snapshot) uint64 { return s.log.RunReads }),
+	counter("jetwire_log_run_reads_total", "Messages read from the log by scans of a stretch, of which a subscriber that is far behind, or many together, want most.", func(s *snapshot) uint64 { return s.log.RunReads }),
 	counter("jetwire_ring_hits_total", "Messages that catch-up took from memory.", func(s *snapshot) uint64 { return s.log.RingHits }),
 	gauge("jetwire_streams", "Streams open.", func(s *snapshot) int { return s.log.Streams }),
 	gauge("jetwire_index_channels", "Channels in the indexes.", func(s *snapshot) int { return s.log.IndexChannels }),

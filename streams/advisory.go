@@ -60,14 +60,18 @@ func (l *Log) apply(a *audit) {
 	switch {
 	case strings.HasSuffix(call, ".MSG.DELETE"):
 		g.shaky.Store(true)
-		g.runs.clear()
 		var r struct {
 			Seq uint64 `json:"seq"`
 		}
 		var answer struct {
 			Success bool `json:"success"`
 		}
-		if json.Unmarshal([]byte(a.Request), &r) == nil && json.Unmarshal([]byte(a.Response), &answer) == nil && answer.Success {
+		if json.Unmarshal([]byte(a.Request), &r) != nil || json.Unmarshal([]byte(a.Response), &answer) != nil {
+			g.runs.clear()
+			return
+		}
+		if answer.Success {
+			g.runs.forget(r.Seq)
 			if m := g.ring.get(r.Seq); m != nil {
 				g.ring.forget(r.Seq)
 				g.index.Remove(m.Channel, r.Seq)

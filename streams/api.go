@@ -107,7 +107,7 @@ type Stats struct {
 	SharedGets    uint64 // reads that joined one already on its way
 	NotFound      uint64 // messages that the index named and the log no longer held
 	SlowReads     uint64 // reads below the index's floor
-	RunReads      uint64 // messages read in runs, where a cursor wanted most of a stretch of the log
+	RunReads      uint64 // messages read in runs, where a cursor or many together wanted most of a stretch of the log
 	RingHits      uint64 // messages that a page took from the ring
 	Delivered     uint64 // stored messages handed to Deliver
 	Published     uint64 // messages acknowledged

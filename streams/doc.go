@@ -17,7 +17,7 @@
 //
 // Lock order (a lock is taken only while holding locks to its left):
 //
-//	opening.admit, space.mu < opening.mu < tail.mu < publisher.mu, syncer.mu, mux.mu, mailbox.mu, reader.mu, ring.mu, runs.mu, plans.mu, rebuild.mu, suspects.mu, the locks of package index
+//	opening.admit, space.mu < opening.mu < tail.mu < publisher.mu, syncer.mu, mux.mu, mailbox.mu, reader.mu, ring.mu, runs.mu, scanner.mu, plans.mu, rebuild.mu, suspects.mu, the locks of package index
 //
 // Where opening.mu is held, a space.mu is only tried. A route.mu is held by nobody who holds another lock. No lock but tail.mu is held while a callback of Options runs, and done callbacks of Publish and With run without any.
 package streams

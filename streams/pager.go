@@ -185,7 +185,7 @@ func (p *pager) fetch(ctx context.Context, seqs []uint64) (done bool, err error)
 	have := make([]*Message, len(seqs))
 	rd.hits.Add(uint64(p.g.ring.fill(have, seqs)))
 	if !p.r.Newest && p.r.Since == 0 {
-		p.g.runs.fill(have, seqs)
+		p.fromRuns(ctx, have, seqs)
 	}
 	requests := make([]*request, len(seqs))
 	asked := 0

@@ -5,9 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/jetwire/jetwire/streams/index"
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 const (
@@ -37,15 +36,15 @@ func (s *Stream) rebuild(ctx context.Context, g *generation, to uint64) {
 		w := index.NewWindow(from, to)
 		var n, missing uint64
 		next := from
-		err := s.scan(ctx, scanning{from: from, to: to, batch: scanBatch, headers: true, purpose: "Jetwire index"}, func(m *nats.Msg, at place) bool {
-			w.Add(m.Subject, at.sseq, at.time)
+		err := s.scan(ctx, scanning{from: from, to: to, batch: scanBatch, headers: true, purpose: "Jetwire index", each: func(m *tap.Message, at place) bool {
+			w.Add(string(m.Subject), at.sseq, at.time)
 			if at.sseq > next {
 				missing = at.sseq - 1
 			}
 			next = at.sseq + 1
 			n++
 			return true
-		})
+		}})
 		if err != nil {
 			s.log.opts.Logger.Debug("the index's rebuild waits", "stream", s.name, "error", err)
 			select {

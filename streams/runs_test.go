@@ -151,7 +151,7 @@ func TestRunsAreBounded(t *testing.T) {
 	var x runs
 	for i := range uint64(3 * maxRuns) {
 		r := x.begin(100*i, 100*i+99)
-		x.end(r, []*Message{{Seq: 100 * i}, {Seq: 100*i + 99}})
+		x.end(r, []*Message{{Seq: 100 * i}, {Seq: 100*i + 99}}, 0)
 	}
 	if len(x.list) != maxRuns || x.off.IsZero() {
 		t.Fatalf("%d runs, off %v", len(x.list), x.off)

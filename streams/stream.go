@@ -151,6 +151,7 @@ func (s *Stream) begin(info *jetstream.StreamInfo) *generation {
 			"stream", s.name, "missing", n)
 	}
 	g.ring.max = s.log.opts.RingBytes
+	g.runs.held = &s.log.rd.blocks
 	g.index.SetMaxPerChannel(s.policy.Load().MaxPerChannel)
 	g.index.Reset(last + 1)
 	g.head.Store(last)
@@ -179,7 +180,6 @@ func epochOf(info *jetstream.StreamInfo) string {
 // see takes note of where the log begins.
 func (g *generation) see(info *jetstream.StreamInfo) {
 	g.plans.expire()
-	g.runs.expire()
 	first, at := max(info.State.FirstSeq, 1), info.State.FirstTime.UnixNano()
 	if info.State.Msgs == 0 {
 		first, at = info.State.LastSeq+1, math.MaxInt64
@@ -217,6 +217,7 @@ func (s *Stream) run() {
 			return
 		case <-s.kick:
 		case <-beat.C:
+			s.gen.Load().runs.expire()
 		case <-poll.C:
 			due = true
 		}
@@ -320,6 +321,7 @@ func (s *Stream) reset(info *jetstream.StreamInfo) {
 	s.tail.broken = errAnew
 	old := s.gen.Load()
 	old.cancel()
+	old.runs.finish()
 	p := effective(s.Policy(), info.Config)
 	s.policy.Store(&p)
 	s.begin(info)
