@@ -31,6 +31,7 @@ var rules = []rule{
 	{"streams/devices", []string{"streams/link"}, "a store of positions needs to know nothing of what they are of"},
 	{"streams/cluster", []string{"streams/link"}, "who is there, and nothing of what they say to each other"},
 	{"streams/access", []string{"streams/link"}, "a store of tickets and revocations needs to know nothing of what they say"},
+	{"streams/events", []string{"streams/link"}, "what happens to connections is stored without knowing what they are"},
 	{"streams/cursor", nil, "a position in a stream needs to know nothing of what is read"},
 	{"streams/natstest", nil, "it is a NATS server, for anybody's tests"},
 	{"gateway/auth", []string{"gateway/wire"}, "patterns are the protocol's; tokens know no connection"},
