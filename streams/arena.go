@@ -3,6 +3,7 @@ package streams
 import (
 	"strings"
 
+	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -76,22 +77,22 @@ func author(h tap.Header) (from, id []byte) {
 	var own, key []byte // the first of each counts
 	for k, v := range h.All() {
 		switch string(k) {
-		case headerFrom:
+		case origin.From:
 			if from == nil {
 				from = v
 			}
-		case headerID:
+		case origin.ID:
 			if own == nil {
 				own = v
 			}
-		case headerMsgID:
+		case origin.MsgID:
 			if key == nil {
 				key = v
 			}
 		}
 	}
 	if own == nil {
-		return unescape(from), key
+		return origin.Unescape(from), key
 	}
-	return unescape(from), unescape(own)
+	return origin.Unescape(from), origin.Unescape(own)
 }

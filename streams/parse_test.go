@@ -88,23 +88,6 @@ func FuzzAckSubject(f *testing.F) {
 	})
 }
 
-// FuzzEscape carries any sender and id through the headers of a message and back.
-func FuzzEscape(f *testing.F) {
-	for _, s := range []string{"", "alice", " a b ", "a%41", "x\r\nNats-Msg-Id: y", "é\x00\x7f"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		e := escape(s)
-		if strings.ContainsAny(e, "\r\n\x00") || strings.TrimSpace(e) != e && strings.TrimSpace(s) == s {
-			t.Fatalf("%q becomes %q", s, e)
-		}
-		from, id := identity(nats.Header{headerFrom: {e}, headerID: {e}})
-		if from != s || id != s {
-			t.Fatalf("%q comes back as %q", s, from)
-		}
-	})
-}
-
 // FuzzAuthor holds what is read of taken messages to what is read of nats.go's.
 func FuzzAuthor(f *testing.F) {
 	for _, s := range []string{"NATS/1.0\r\nJw-From: a%20b\r\nJw-Id: 1\r\n\r\n", "NATS/1.0\r\nJw-From:\r\nJw-From: x\r\nNats-Msg-Id: y\r\nNats-Msg-Id: z\r\n\r\n", "NATS/1.0 100 Idle\r\n\r\n"} {
@@ -220,18 +203,6 @@ func FuzzChannel(f *testing.F) {
 			t.Fatalf("%q: %q, %v", s, ns, err)
 		}
 	})
-}
-
-func TestDedupKey(t *testing.T) {
-	k := dedupKey("alice", "chat.lobby", "m1")
-	if len(k) != 22 || k != dedupKey("alice", "chat.lobby", "m1") {
-		t.Fatal(k)
-	}
-	for _, other := range []string{dedupKey("alice", "chat.lobby", "m2"), dedupKey("alicec", "hat.lobby", "m1"), dedupKey("", "chat.lobby", "m1")} {
-		if other == k {
-			t.Fatal("the same key")
-		}
-	}
 }
 
 func TestMux(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -161,13 +162,13 @@ func (p *publisher) compose(o *outgoing, msg *nats.Msg) {
 	clear(msg.Header)
 	msg.Subject, msg.Data, msg.Reply = o.subject, o.body, o.reply
 	if o.from != "" {
-		msg.Header[headerFrom] = header(&p.header[0], escape(o.from))
+		msg.Header[origin.From] = header(&p.header[0], origin.Escape(o.from))
 	}
 	if o.id != "" {
-		msg.Header[headerID] = header(&p.header[1], escape(o.id))
+		msg.Header[origin.ID] = header(&p.header[1], origin.Escape(o.id))
 	}
 	if o.dedup {
-		msg.Header[headerMsgID] = header(&p.header[2], dedupKey(o.from, o.subject, o.id))
+		msg.Header[origin.MsgID] = header(&p.header[2], origin.Key(o.from, o.subject, o.id))
 	}
 }
 
