@@ -14,6 +14,8 @@ const (
 	KindAck
 	KindHistory
 	KindPing
+	KindCommand
+	KindCall
 	KindError
 	KindMessage
 	KindGap
@@ -33,6 +35,8 @@ type Incoming struct {
 	Publish     PublishReply
 	Ack         AckReply
 	History     HistoryReply
+	Task        TaskReply // of `command`
+	Call        CallReply
 	Error       Error // Code 0 if the table has no such name, which then begins the message
 	Message     Message
 	Gap         Gap
@@ -145,6 +149,11 @@ func (r *serverReader) frame(in *Incoming) {
 		in.Ack = AckReply{}
 	case KindHistory:
 		in.History = HistoryReply{}
+	case KindCommand:
+		in.Task = TaskReply{}
+	case KindCall:
+		r.callReply(&in.Call)
+		return
 	case KindError:
 		in.Error = Error{}
 	case KindMessage:
@@ -182,6 +191,10 @@ func kindOf(key []byte) Kind {
 		return KindHistory
 	case "ping":
 		return KindPing
+	case "command":
+		return KindCommand
+	case "call":
+		return KindCall
 	case "error":
 		return KindError
 	case "gap":

@@ -28,6 +28,8 @@ func (r *serverReader) field(in *Incoming, key []byte) {
 		known = r.ackField(&in.Ack, key)
 	case KindHistory:
 		known = r.historyField(&in.History, key)
+	case KindCommand:
+		known = r.taskField(&in.Task, key)
 	case KindError:
 		known = r.errorField(&in.Error, key)
 	case KindGap:
@@ -66,7 +68,7 @@ func (r *serverReader) connectField(c *ConnectReply, key []byte) bool {
 	case "max_message":
 		c.MaxMessage = int(r.uint("max_message", math.MaxInt))
 	case "durable":
-		c.Durable = new(Durable)
+		c.Durable = &Durable{Restored: []Restored{}}
 		r.object("durable", func(key []byte) bool { return r.durableField(c.Durable, key) })
 	default:
 		return false
@@ -297,17 +299,22 @@ func (r *serverReader) message(m *Message) {
 			r.skip()
 		}
 	}
+	m.Body = r.body(data, m.Encoding, "a message")
+}
+
+// body returns what the data of a frame that has been read carries; of says what kind of frame that is.
+func (r *serverReader) body(data []byte, e Encoding, of string) []byte {
 	if r.fault != "" || r.refusal != nil {
-		return
+		return nil
 	}
 	if data == nil {
-		r.refuse("a message without data")
-		return
+		r.refuse(of + " without data")
+		return nil
 	}
-	body, err := DecodeBody(data, m.Encoding)
+	body, err := DecodeBody(data, e)
 	if err != nil {
 		r.refuse("data is no string of its encoding")
-		return
+		return nil
 	}
-	m.Body = body
+	return body
 }

@@ -108,6 +108,10 @@ func (d *Decoder) command(key []byte, c *Command) {
 		d.ack(&c.Ack)
 	case OpHistory:
 		d.history(&c.History)
+	case OpCommand:
+		d.task(&c.Task)
+	case OpCall:
+		d.call(&c.Call)
 	case OpPing:
 		for ok := d.enter('}'); ok; ok = d.more('}') {
 			d.unknown(d.name())
@@ -131,6 +135,10 @@ func opOf(key []byte) Op {
 		return OpHistory
 	case "ping":
 		return OpPing
+	case "command":
+		return OpCommand
+	case "call":
+		return OpCall
 	}
 	return 0
 }
@@ -152,6 +160,10 @@ func (o Op) String() string {
 		return "history"
 	case OpPing:
 		return "ping"
+	case OpCommand:
+		return "command"
+	case OpCall:
+		return "call"
 	}
 	return "op " + strconv.Itoa(int(o))
 }

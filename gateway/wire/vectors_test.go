@@ -101,6 +101,10 @@ func appendCommand(dst []byte, c *Command) []byte {
 		return AppendAck(dst, c.ID, &c.Ack)
 	case OpHistory:
 		return AppendHistory(dst, c.ID, &c.History)
+	case OpCommand:
+		return AppendTask(dst, c.ID, &c.Task)
+	case OpCall:
+		return AppendCall(dst, c.ID, &c.Call)
 	}
 	return AppendPing(dst, c.ID)
 }
@@ -111,6 +115,8 @@ type clientVector struct {
 	Fields          struct {
 		Token, Client, Device, Channel, Epoch, Order, Cursor string
 		MessageID                                            string `json:"message_id"`
+		Destination                                          string
+		Timeout                                              float64
 		QoS                                                  QoS
 		Since                                                *uint64
 		Seq, Until                                           uint64
@@ -139,6 +145,10 @@ func (v *clientVector) encode() []byte {
 		return AppendAck(nil, v.ID, &Ack{f.Channel, f.Seq, f.Epoch})
 	case "history":
 		return AppendHistory(nil, v.ID, &History{f.Channel, f.Last, since, f.Until, f.SinceTime, f.Limit, f.Order == "newest", f.Epoch, f.Cursor})
+	case "command":
+		return AppendTaskBody(nil, v.ID, &Task{Destination: f.Destination, ID: f.MessageID}, f.Body.bytes())
+	case "call":
+		return AppendCallBody(nil, v.ID, &Call{Destination: f.Destination, ID: f.MessageID, Timeout: f.Timeout}, f.Body.bytes())
 	}
 	return AppendPing(nil, v.ID)
 }
@@ -185,13 +195,17 @@ type serverVector struct {
 func (v *serverVector) incoming(t *testing.T) *Incoming {
 	in := &Incoming{ID: v.ID, Kind: kindOf([]byte(v.Kind))}
 	var m vectorMessage
+	var call struct {
+		CallReply
+		Body vectorBody
+	}
 	var h struct {
 		HistoryReply
 		Messages []vectorMessage `json:"messages"`
 	}
 	into := map[Kind]any{
 		KindConnect: &in.Connect, KindSubscribe: &in.Subscribe, KindUnsubscribe: &in.Unsubscribe, KindPublish: &in.Publish,
-		KindAck: &in.Ack, KindHistory: &h, KindPing: &struct{}{}, KindError: &in.Error, KindMessage: &m, KindGap: &in.Gap,
+		KindAck: &in.Ack, KindHistory: &h, KindPing: &struct{}{}, KindCommand: &in.Task, KindCall: &call, KindError: &in.Error, KindMessage: &m, KindGap: &in.Gap,
 		KindExpired: &in.Expired, KindReconnect: &in.Reconnect, KindUnsubscribed: &in.Unsubscribed,
 	}[in.Kind]
 	if err := json.Unmarshal(v.Fields, into); err != nil {
@@ -200,6 +214,10 @@ func (v *serverVector) incoming(t *testing.T) *Incoming {
 	switch in.Kind {
 	case KindMessage:
 		in.Message = m.message()
+	case KindCall:
+		in.Call = call.CallReply
+		in.Call.Body = call.Body.bytes()
+		in.Call.Encoding = EncodingOf(in.Call.Body)
 	case KindHistory:
 		in.History = h.HistoryReply
 		for i := range h.Messages {
@@ -226,6 +244,10 @@ func appendIncoming(dst []byte, in *Incoming) []byte {
 		return AppendHistoryReply(dst, in.ID, &in.History)
 	case KindPing:
 		return AppendPong(dst, in.ID)
+	case KindCommand:
+		return AppendTaskReply(dst, in.ID, &in.Task)
+	case KindCall:
+		return AppendCallReply(dst, in.ID, &in.Call)
 	case KindError:
 		return AppendErrorReply(dst, in.ID, &in.Error)
 	case KindMessage:
@@ -285,6 +307,10 @@ func body(in *Incoming) any {
 		return in.Ack
 	case KindHistory:
 		return in.History
+	case KindCommand:
+		return in.Task
+	case KindCall:
+		return in.Call
 	case KindError:
 		return in.Error
 	case KindMessage:

@@ -34,6 +34,8 @@ const (
 	OpAck
 	OpHistory
 	OpPing
+	OpCommand
+	OpCall
 )
 
 // QoS is a delivery guarantee, as PROTOCOL.md defines it.
@@ -67,6 +69,8 @@ type Command struct {
 	Publish     Publish
 	Ack         Ack
 	History     History
+	Task        Task // of `command`
+	Call        Call
 }
 
 // Connect authenticates the connection. It must be the first command.
