@@ -225,15 +225,15 @@ func (y *syncer) wait(g *generation, seq uint64) bool {
 // at once where nothing is synced: there is no Options.Sync, or no policy asks for it. then runs without a lock, from any
 // goroutine, and must not block. Errors: ErrTimeout if the sync failed, ErrClosed.
 func (l *Log) Synced(then func(error)) {
-	if !l.syncsAny() {
+	if !l.Syncs() {
 		then(nil)
 		return
 	}
 	l.syncer.add(unsynced{then: then}, 1)
 }
 
-// syncsAny reports whether any policy wants its stream to be synced.
-func (l *Log) syncsAny() bool {
+// Syncs reports whether Synced waits for anything: there is Options.Sync, and a policy asks for it.
+func (l *Log) Syncs() bool {
 	if l.opts.Sync == nil {
 		return false
 	}

@@ -1,0 +1,129 @@
+package commands
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/jetwire/jetwire/streams/natstest"
+)
+
+// backend is a service as its author would write it, with nats.go alone.
+func backend(t testing.TB, s *natstest.Server) micro.Service {
+	t.Helper()
+	svc, err := micro.AddService(s.Conn(), micro.Config{Name: "billing", Version: "1.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = svc.Stop() })
+	add := func(destination string, f func(micro.Request)) {
+		if err := svc.AddEndpoint(strings.ReplaceAll(destination, ".", "-"), micro.HandlerFunc(f), micro.WithEndpointSubject(CallPrefix+destination)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("billing.echo", func(r micro.Request) { _ = r.Respond(r.Data(), micro.WithHeaders(micro.Headers(r.Headers()))) })
+	add("billing.who", func(r micro.Request) {
+		_ = r.Respond([]byte(r.Headers().Get("Jw-From") + " " + r.Headers().Get("Jw-Id") + " " + r.Headers().Get(HeaderTimeout)))
+	})
+	add("billing.no", func(r micro.Request) { _ = r.Error("409", "already refunded", []byte("for nobody")) })
+	add("billing.long", func(r micro.Request) { _ = r.Error("400", strings.Repeat("é", 1000), nil) })
+	add("billing.large", func(r micro.Request) { _ = r.Respond(make([]byte, DefaultMaxReply+1)) })
+	add("billing.silent", func(micro.Request) {})
+	add("other.silent", func(micro.Request) {})
+	return svc
+}
+
+func TestCall(t *testing.T) {
+	s := natstest.Run(t)
+	backend(t, s)
+	q := open(t, s, nil)
+	if got, err := q.ask(t, Call{Destination: "billing.echo", From: "alice", Body: []byte("hello")}); err != nil || got != "hello" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := q.ask(t, Call{Destination: "billing.who", From: "alice", ID: "q1", Timeout: 1500 * time.Millisecond}); err != nil || got != "alice q1 1500" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := q.ask(t, Call{Destination: "billing.who", From: "a\r\nb"}); err != nil || got != "a%0D%0Ab  10000" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := q.ask(t, Call{Destination: "billing.who", Timeout: time.Hour}); err != nil || got != "  30000" {
+		t.Errorf("a time beyond what is allowed: %q, %v", got, err)
+	}
+	var refused *Refused
+	if _, err := q.ask(t, Call{Destination: "billing.no"}); !errors.As(err, &refused) || *refused != (Refused{"409", "already refunded"}) {
+		t.Errorf("%v", err)
+	}
+	if _, err := q.ask(t, Call{Destination: "billing.long"}); !errors.As(err, &refused) || len(refused.Text) != maxRefusal || !strings.HasPrefix(refused.Error(), "400: éé") {
+		t.Errorf("%v", err)
+	}
+	for destination, want := range map[string]error{"billing.nobody": ErrNoService, "billing.large": ErrTooLarge, "billing.silent": ErrTimeout} {
+		if _, err := q.ask(t, Call{Destination: destination, Timeout: 20 * time.Millisecond}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", destination, err, want)
+		}
+	}
+	if _, err := q.ask(t, Call{Destination: "billing.echo", Body: make([]byte, DefaultMaxMessageSize+1)}); !errors.Is(err, ErrTooLarge) {
+		t.Error(err)
+	}
+	if got := q.Stats(); got.Calls != 0 || got.NoService != 1 || got.TimedOut != 1 || len(q.calls.namespaces) != 0 {
+		t.Errorf("%+v, %v", got, q.calls.namespaces)
+	}
+}
+
+// TestCallsAreBounded: in all, and to one namespace, so that one slow backend does not take the place of all others.
+func TestCallsAreBounded(t *testing.T) {
+	s := natstest.Run(t)
+	backend(t, s)
+	q := open(t, s, func(o *Options) { o.Calls, o.NamespaceCalls = 3, 2 })
+	var wg sync.WaitGroup
+	call := func(destination string) {
+		wg.Add(1)
+		q.Call(Call{Destination: destination, Timeout: within}, func(_ []byte, err error) {
+			if !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+			wg.Done()
+		})
+	}
+	call("billing.silent")
+	call("billing.silent")
+	if _, err := q.ask(t, Call{Destination: "billing.echo"}); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more to the namespace: %v", err)
+	}
+	call("other.silent")
+	if _, err := q.ask(t, Call{Destination: "third.echo"}); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more in all: %v", err)
+	}
+	if err := q.Close(); err != nil { // which answers them
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if len(q.calls.namespaces) != 0 {
+		t.Error(q.calls.namespaces)
+	}
+}
+
+// TestCallEndsWithItsConnection: what was asked on a connection that breaks is not waited for.
+func TestCallEndsWithItsConnection(t *testing.T) {
+	s := natstest.Run(t)
+	asked := make(chan struct{})
+	nc := s.Conn()
+	if _, err := nc.Subscribe(CallPrefix+"a.b", func(*nats.Msg) { close(asked) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, s, nil)
+	ended := make(chan error, 1)
+	q.Call(Call{Destination: "a.b"}, func(_ []byte, err error) { ended <- err })
+	<-asked
+	s.Shutdown()
+	if err := <-ended; !errors.Is(err, ErrTimeout) {
+		t.Error(err)
+	}
+}
