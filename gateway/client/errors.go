@@ -13,7 +13,8 @@ var (
 	ErrClosed = errors.New("client: closed")
 	// ErrNotConnected says that nothing was sent: there is no connection, or it was lost before.
 	ErrNotConnected = errors.New("client: not connected")
-	// ErrOutcomeUnknown says that a publish was sent, that no answer came, and that sending it again might store it twice.
+	// ErrOutcomeUnknown says that a publish, a command or a call was sent, that no answer came, and that sending it again might have it
+	// done twice.
 	ErrOutcomeUnknown = errors.New("client: outcome unknown")
 	// ErrTooManyPending is returned by PublishAsync when Options.MaxPending requests wait for their replies.
 	ErrTooManyPending = errors.New("client: too many requests are pending")

@@ -15,16 +15,17 @@ import (
 // valid until it returns.
 type request struct {
 	// Fixed once it is pending.
-	id      uint64
-	op      wire.Op
-	qos     wire.QoS
-	frame   []byte // the encoded command
-	channel string // of an unsubscribe
-	keep    bool   // survives its connection: sent again on the next one
-	retry   bool   // sent again after an error that says later
-	slot    bool   // holds one of Client.slots
-	silent  bool   // no reply is wanted: over once it is written
-	done    func(*wire.Incoming, error)
+	id       uint64
+	op       wire.Op
+	qos      wire.QoS
+	frame    []byte        // the encoded command
+	channel  string        // of an unsubscribe
+	keep     bool          // survives its connection: sent again on the next one
+	retry    bool          // sent again after an error that says later
+	slot     bool          // holds one of Client.slots
+	patience time.Duration // how long the server itself may wait before it answers
+	silent   bool          // no reply is wanted: over once it is written
+	done     func(*wire.Incoming, error)
 
 	// Guarded by Client.mu.
 	stage    stage
@@ -49,7 +50,8 @@ func byID(a, b *request) int { return cmp.Compare(a.id, b.id) }
 
 // failure turns the reason why a request ended without an answer into what its caller is told.
 func (r *request) failure(cause error) error {
-	if r.op == wire.OpPublish && r.qos != wire.AtMostOnce && (r.unsure || r.stage == inFlight) {
+	matters := r.op == wire.OpPublish && r.qos != wire.AtMostOnce || r.op == wire.OpCommand || r.op == wire.OpCall
+	if matters && (r.unsure || r.stage == inFlight) {
 		return unknown(cause)
 	}
 	return cause
@@ -210,10 +212,10 @@ func (c *Client) answered(in *wire.Incoming) {
 	r.done(in, nil)
 }
 
-// definite reports whether a refusal says that nothing was stored. Of an error that says later, only these do.
+// definite reports whether a refusal says that nothing was done. Of an error that says later, only these do.
 func definite(code wire.Code) bool {
 	switch code {
-	case wire.Unavailable, wire.StoreFull, wire.RateLimited:
+	case wire.Unavailable, wire.StoreFull, wire.RateLimited, wire.NoService:
 		return true
 	}
 	return code.Comeback() != wire.Later
@@ -262,7 +264,8 @@ func (c *Client) requeueLocked(r *request) {
 
 // windowOverLocked reports whether sending r again could store it twice.
 func (c *Client) windowOverLocked(r *request, now time.Time) bool {
-	return r.op == wire.OpPublish && !r.first.IsZero() && now.Sub(r.first) >= c.window
+	stored := r.op == wire.OpPublish || r.op == wire.OpCommand
+	return stored && !r.first.IsZero() && now.Sub(r.first) >= c.window
 }
 
 // detachLocked is told that the connection is gone: what it had in flight is queued again if it may be.
@@ -325,7 +328,7 @@ func (c *Client) tick(now time.Time, longest time.Duration) time.Duration {
 	next := longest
 	woken := false
 	for _, r := range c.pending {
-		late := r.stage == inFlight && now.Sub(r.sent) >= c.o.ReplyTimeout
+		late := r.stage == inFlight && now.Sub(r.sent) >= c.o.ReplyTimeout+r.patience
 		if late {
 			r.unsure, r.last = true, errNoReply
 		}
