@@ -10,6 +10,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -21,6 +22,7 @@ type broker struct {
 	strict  func(namespace string) bool // whether slow sockets are closed
 	rules   map[string]auth.Rules
 	other   auth.Rules
+	strange func(namespace string) bool // whether the configuration has no place for it
 	page    int
 	reading chan struct{} // a place for each history page under way
 
@@ -36,7 +38,7 @@ const historyReads = 128
 
 func newBroker(g *Gateway) *broker {
 	b := &broker{
-		log: g.log, hub: g.hub, devices: g.devices, strict: g.opt.closesSlow, rules: g.opt.Rules, other: g.opt.DefaultRules,
+		log: g.log, hub: g.hub, devices: g.devices, strict: g.opt.closesSlow, rules: g.opt.Rules, other: g.opt.DefaultRules, strange: g.opt.strange,
 		page: g.opt.Limits.HistoryPage, reading: make(chan struct{}, historyReads),
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
@@ -54,8 +56,11 @@ func (b *broker) Rules(channel string) (auth.Rules, error) {
 	if r, ok := b.rules[ns]; ok {
 		return r, nil
 	}
-	if ns == "user" {
+	switch {
+	case ns == "user":
 		return auth.UserRules, nil
+	case b.strange(ns):
+		return auth.Rules{}, wire.UnknownNamespace.Err()
 	}
 	return b.other, nil
 }
@@ -131,6 +136,12 @@ var wireErrors = []struct {
 	{hub.ErrAckBehind, wire.AckBehind, false},
 	{hub.ErrWrongEpoch, wire.WrongEpoch, false},
 	{hub.ErrNoAcks, wire.BadRequest, true},
+	{commands.ErrTooLarge, wire.TooLarge, true},
+	{commands.ErrStoreFull, wire.StoreFull, false},
+	{commands.ErrTimeout, wire.Timeout, false},
+	{commands.ErrUnavailable, wire.Unavailable, false},
+	{commands.ErrClosed, wire.Unavailable, false},
+	{commands.ErrNoService, wire.NoService, false},
 	{devices.ErrTaken, wire.TakenOver, false},
 	{devices.ErrInvalid, wire.BadRequest, true},
 	{devices.ErrTooLarge, wire.TooManySubscriptions, true},
@@ -144,6 +155,9 @@ func wireError(err error) *wire.Error {
 	var already *wire.Error
 	if errors.As(err, &already) {
 		return already
+	}
+	if errors.Is(err, commands.ErrBusy) {
+		return busy(err)
 	}
 	for _, e := range wireErrors {
 		if errors.Is(err, e.err) {

@@ -21,6 +21,7 @@ import (
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/cluster"
+	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -34,6 +35,7 @@ type Gateway struct {
 	devices  *devices.Store
 	cluster  *cluster.Cluster
 	access   *access.Store
+	commands *commands.Queue
 	hub      *hub.Hub
 	sessions session.Options
 	sockets  *transport.Server
@@ -89,14 +91,19 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		g.hub.Close()
 		return nil, errors.Join(err, g.cluster.Close(), g.devices.Close(), log.Close())
 	}
+	if g.commands, err = commands.Open(ctx, g.commandOptions()); err != nil {
+		g.hub.Close()
+		return nil, errors.Join(err, g.access.Close(), g.cluster.Close(), g.devices.Close(), log.Close())
+	}
 	g.broker = newBroker(g)
 	g.limits.share(g.cluster, o.Logger)
 	g.sessions = session.Options{
 		Gateway:          g.cluster.ID(),
 		Verify:           o.Verifier.Verify,
 		Broker:           g.broker,
+		Backends:         services{g.commands},
 		Ping:             o.Limits.PingInterval,
-		RetryWindow:      log.RetryWindow(),
+		RetryWindow:      min(log.RetryWindow(), g.commands.DedupWindow()),
 		MaxMessage:       o.Limits.MessageBytes,
 		AckWait:          o.Limits.AckWait,
 		MaxUnacked:       o.Limits.Unacked,
@@ -222,7 +229,7 @@ func (g *Gateway) closeParts() error {
 	g.broker.close()
 	g.limits.close()
 	g.hub.Close()
-	errs = append(errs, g.access.Close(), g.cluster.Close(), g.devices.Close(), g.log.Close())
+	errs = append(errs, g.commands.Close(), g.access.Close(), g.cluster.Close(), g.devices.Close(), g.log.Close())
 	return errors.Join(errs...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -51,11 +52,12 @@ type metric struct {
 
 // snapshot is what one scrape sees.
 type snapshot struct {
-	sockets transport.Stats
-	hub     hub.Stats
-	log     streams.Stats
-	devices devices.Stats
-	up      bool
+	sockets  transport.Stats
+	hub      hub.Stats
+	log      streams.Stats
+	devices  devices.Stats
+	commands commands.Stats
+	up       bool
 
 	gateways int
 }
@@ -112,6 +114,15 @@ var families = []metric{
 	counter("jetwire_publish_refused_total", "Messages refused.", func(s *snapshot) uint64 { return s.log.Refused }),
 	counter("jetwire_publish_unknown_total", "Messages whose outcome stayed unknown.", func(s *snapshot) uint64 { return s.log.Unknown }),
 	gauge("jetwire_publish_in_flight", "Messages that wait for JetStream's acknowledgement.", func(s *snapshot) int { return s.log.InFlight }),
+	counter("jetwire_commands_total", "Commands stored.", func(s *snapshot) uint64 { return s.commands.Stored }),
+	counter("jetwire_commands_refused_total", "Commands that were not stored.", func(s *snapshot) uint64 { return s.commands.Refused }),
+	counter("jetwire_commands_unknown_total", "Commands whose outcome stayed unknown.", func(s *snapshot) uint64 { return s.commands.Unknown }),
+	gauge("jetwire_commands_in_flight", "Commands that wait for JetStream's acknowledgement.", func(s *snapshot) int { return s.commands.InFlight }),
+	counter("jetwire_commands_dead_total", "Commands that backends have given up, put among the dead letters by this gateway.", func(s *snapshot) uint64 { return s.commands.Dead }),
+	counter("jetwire_calls_total", "Calls to backends that have ended, however.", func(s *snapshot) uint64 { return s.commands.Called }),
+	gauge("jetwire_calls_in_flight", "Calls that wait for a backend.", func(s *snapshot) int { return s.commands.Calls }),
+	counter("jetwire_calls_no_service_total", "Calls that no backend was there for.", func(s *snapshot) uint64 { return s.commands.NoService }),
+	counter("jetwire_calls_timeout_total", "Calls that no backend answered in time.", func(s *snapshot) uint64 { return s.commands.TimedOut }),
 	counter("jetwire_log_reads_total", "Messages read from the log by sequence.", func(s *snapshot) uint64 { return s.log.DirectGets }),
 	counter("jetwire_log_shared_reads_total", "Reads that joined one under way.", func(s *snapshot) uint64 { return s.log.SharedGets }),
 	counter("jetwire_log_slow_reads_total", "Reads of what is older than the index.", func(s *snapshot) uint64 { return s.log.SlowReads }),
@@ -143,7 +154,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}

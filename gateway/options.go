@@ -19,6 +19,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
+	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -51,6 +52,9 @@ type Options struct {
 	Devices devices.Options
 	// Access says how one-time tokens and revocations are kept. Connect, Synced and Revoked are the Gateway's own.
 	Access access.Options
+
+	// Commands says how commands are kept, and bounds calls. Connect, Synced, Fault, MaxMessageSize and AllowShrink are those of Streams.
+	Commands commands.Options
 
 	Name    string // of this gateway, for operators; default: the host's
 	Version string // of the program, for operators
@@ -124,10 +128,19 @@ func (o Options) withDefaults() Options {
 	if o.Access.Logger == nil {
 		o.Access.Logger = o.Logger
 	}
+	if o.Commands.Logger == nil {
+		o.Commands.Logger = o.Logger
+	}
 	if o.Devices.Logger == nil {
 		o.Devices.Logger = o.Logger
 	}
 	return o
+}
+
+// strange reports whether a namespace is neither listed nor provided for.
+func (o *Options) strange(namespace string) bool {
+	_, ruled := o.Rules[namespace]
+	return o.Streams.Default == nil && !ruled && !slices.ContainsFunc(o.Streams.Policies, func(p streams.Policy) bool { return p.Namespace == namespace })
 }
 
 // closesSlow reports whether a namespace wants slow sockets closed.

@@ -16,6 +16,7 @@ func FuzzReceive(f *testing.F) {
 	for _, frames := range []string{
 		`{"id":1,"connect":{"token":"alice"}}` + "\n" + `{"id":2,"subscribe":{"channel":"chat.a"}}{"id":3,"unsubscribe":{"channel":"chat.a"}}`,
 		`{"connect":{"token":"alice"}}{"id":2,"publish":{"channel":"chat.a","data":{"x":[1,2]},"id":"m"}}{"id":3,"ack":{"channel":"chat.a","seq":1}}`,
+		`{"connect":{"token":"alice"}}{"id":2,"command":{"destination":"a.b","data":{"x":[1,2]},"id":"m"}}{"id":3,"call":{"destination":"a.b","data":"/w==","encoding":"base64"}}`,
 		`{"connect":{"token":"brief"}}{"id":2,"history":{"channel":"chat.a","last":2}}{"id":2,"ping":{}}`,
 		`{"connect":{"token":"alice"}}{"id":9,"subscribe":{"channel":"chat.a","since":3,"epoch":"e0"}}` + "\n" + `{"id":9,"subscribe":{"channel":"chat.a"`,
 		`{"id":1,"connect":{"token":"old"}}` + "\n" + `{"id":1,"ping":{}}`, `{"id":18446744073709551615,"ping":{}}`, `null`, ``,

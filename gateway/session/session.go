@@ -49,6 +49,12 @@ type Broker interface {
 	History(c Conn, h wire.History, done func(wire.HistoryReply, error))
 }
 
+// Backends brings what clients send to backends there. Its callbacks are as Broker's.
+type Backends interface {
+	Command(t Task, done func(wire.TaskReply, error))
+	Call(c Call, done func(wire.CallReply, error)) // the reply is valid until done returns
+}
+
 // Request says what to subscribe to.
 type Request struct {
 	wire.Subscribe
@@ -71,11 +77,12 @@ type Publication struct {
 	Body              []byte
 }
 
-// Options is what all sessions of a gateway share. Verify, Broker and the numbers are required.
+// Options is what all sessions of a gateway share. Verify, Broker, Backends and the numbers are required.
 type Options struct {
 	Gateway          string // its id, with which those of its sessions begin
 	Verify           func(token string, now time.Time) (*auth.Grant, error)
 	Broker           Broker
+	Backends         Backends
 	Ping             time.Duration // told to clients: how often a silent connection is pinged
 	RetryWindow      time.Duration // told to clients: for how long a publish with an id may be retried
 	MaxMessage       int           // told to clients: bytes of a frame
@@ -215,6 +222,10 @@ func (s *Session) handle(c *wire.Command) {
 		s.ack(c.ID, &c.Ack)
 	case wire.OpHistory:
 		s.history(c.ID, grant, c.History)
+	case wire.OpCommand:
+		s.command(c.ID, grant, &c.Task)
+	case wire.OpCall:
+		s.call(c.ID, grant, &c.Call)
 	case wire.OpPing:
 		s.reply(c.ID, func(dst []byte) []byte { return wire.AppendPong(dst, c.ID) })
 	}

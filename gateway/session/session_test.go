@@ -84,6 +84,8 @@ type scripted struct {
 	epoch   string
 	head    uint64
 	seen    []Publication
+	tasks   []Task
+	called  []Call
 	asked   []wire.History
 	record  Record
 	device  *device // taken last
@@ -291,7 +293,7 @@ func newBench(t testing.TB) *bench {
 			}
 			return nil, auth.ErrBadToken
 		},
-		Broker: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
+		Broker: n.b, Backends: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
 		Now:     func() time.Time { return n.now },
 		Refused: func(c wire.Code) { n.mu.Lock(); n.refused = append(n.refused, c); n.mu.Unlock() },
 	}
