@@ -54,6 +54,8 @@ func (cl *client) Receive(_ *transport.Conn, text bool, payload []byte) {
 	cl.session.Receive(text, payload)
 }
 
+func (cl *client) checkRevoked() { cl.session.CheckRevoked() }
+
 func (cl *client) Beat(*transport.Conn) {
 	cl.session.Beat()
 	if r := cl.rare.Load(); r != nil {

@@ -36,6 +36,7 @@ type Gateway struct {
 	cluster  *cluster.Cluster
 	access   *access.Store
 	commands *commands.Queue
+	sweeper  *sweeper
 	hub      *hub.Hub
 	sessions session.Options
 	sockets  *transport.Server
@@ -59,7 +60,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if o.Metrics == nil {
 		o.Metrics = newRegistry()
 	}
-	g := &Gateway{opt: o, limits: newLimits(&o.Limits), draining: make(chan struct{})}
+	g := &Gateway{opt: o, limits: newLimits(&o.Limits), sweeper: newSweeper(), draining: make(chan struct{})}
 	g.metrics = newMetrics(g)
 	g.hub = hub.New(hub.Options{
 		Message: messageFrame, Gap: gapFrame, Flush: flush, TooSlow: tooSlow,
@@ -86,7 +87,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, g.devices.Close(), log.Close())
 	}
 	ao := o.Access
-	ao.Connect, ao.Synced = so.Connect, log.Synced
+	ao.Connect, ao.Synced, ao.Revoked = so.Connect, log.Synced, g.sweeper.ring
 	if g.access, err = access.Open(ctx, ao); err != nil {
 		g.hub.Close()
 		return nil, errors.Join(err, g.cluster.Close(), g.devices.Close(), log.Close())
@@ -99,7 +100,10 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g.limits.share(g.cluster, o.Logger)
 	g.sessions = session.Options{
 		Gateway:          g.cluster.ID(),
-		Verify:           o.Verifier.Verify,
+		Verify:           g.verify,
+		Redeem:           g.redeem,
+		Revoked:          g.revoked,
+		Anonymous:        o.anonymous(),
 		Broker:           g.broker,
 		Backends:         services{g.commands},
 		Ping:             o.Limits.PingInterval,
@@ -120,6 +124,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, g.closeParts())
 	}
 	g.everywhere.serving.Store(true)
+	g.sweeper.start(g.sockets.Each)
 	o.Metrics.MustRegister(g.metrics)
 	return g, nil
 }
@@ -223,6 +228,7 @@ func (g *Gateway) Close() error {
 
 func (g *Gateway) closeParts() error {
 	var errs []error
+	g.sweeper.close()
 	if g.sockets != nil {
 		errs = append(errs, g.sockets.Close())
 	}

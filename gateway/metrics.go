@@ -57,6 +57,7 @@ type snapshot struct {
 	log      streams.Stats
 	devices  devices.Stats
 	commands commands.Stats
+	revoked  int
 	up       bool
 
 	gateways int
@@ -96,6 +97,7 @@ var families = []metric{
 	counter("jetwire_gaps_total", "Gaps told to clients: the log no longer held what a cursor needed.", func(s *snapshot) uint64 { return s.hub.Gaps }),
 	counter("jetwire_holes_total", "Messages that the live path lacked and that were read again.", func(s *snapshot) uint64 { return s.hub.Holes }),
 	counter("jetwire_redeliveries_total", "Times that a durable subscription went back to what was acknowledged.", func(s *snapshot) uint64 { return s.hub.Redelivered }),
+	gauge("jetwire_revocations", "Revocations of tokens that are known here.", func(s *snapshot) int { return s.revoked }),
 	gauge("jetwire_devices", "Durable sessions connected here.", func(s *snapshot) int { return s.devices.Held }),
 	counter("jetwire_device_takes_total", "Durable sessions begun.", func(s *snapshot) uint64 { return s.devices.Takes }),
 	counter("jetwire_device_reads_total", "Records of devices read.", func(s *snapshot) uint64 { return s.devices.Reads }),
@@ -154,7 +156,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), revoked: m.g.access.Revocations(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}

@@ -41,7 +41,8 @@ type Options struct {
 	Verifier *auth.Verifier
 	// APIKeys open what is for operators and backends, each for its scopes.
 	APIKeys auth.Keys
-	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed.
+	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed. If any is
+	// auth.Anyone, clients may connect without a token.
 	Rules        map[string]auth.Rules
 	DefaultRules auth.Rules
 	// CloseSlow are the namespaces whose subscribers are disconnected when their sockets take no more, instead of catching up
@@ -141,6 +142,17 @@ func (o Options) withDefaults() Options {
 func (o *Options) strange(namespace string) bool {
 	_, ruled := o.Rules[namespace]
 	return o.Streams.Default == nil && !ruled && !slices.ContainsFunc(o.Streams.Policies, func(p streams.Policy) bool { return p.Namespace == namespace })
+}
+
+// anonymous reports whether there is anything that a connection without a token may do.
+func (o *Options) anonymous() bool {
+	open := func(r auth.Rules) bool { return slices.Contains(r[:], auth.Anyone) }
+	for _, r := range o.Rules {
+		if open(r) {
+			return true
+		}
+	}
+	return open(o.DefaultRules)
 }
 
 // closesSlow reports whether a namespace wants slow sockets closed.

@@ -23,6 +23,8 @@ import (
 var (
 	ErrBadToken   = errors.New("bad token")
 	ErrExpired    = errors.New("the token has expired")
+	ErrRevoked    = errors.New("the token has been revoked")
+	ErrLater      = errors.New("the token cannot be checked at once") // what that takes is not here
 	ErrDenied     = errors.New("permission denied")
 	ErrWeakSecret = fmt.Errorf("a token secret needs at least %d bytes", MinSecret)
 )

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -327,7 +328,7 @@ func (t *instant) read(o *wire.Object) {
 		return
 	}
 	sec := int64(f)
-	t.Time = time.Unix(sec, int64((f-float64(sec))*1e9))
+	t.Time = time.Unix(sec, int64(math.Round((f-float64(sec))*1e6))*1e3) // a float64 has no more than microseconds
 }
 
 // milli returns Unix milliseconds, rounded down, and 0 only for no time at all.

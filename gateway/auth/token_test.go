@@ -95,6 +95,19 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 	}
 }
 
+// What a token says of its time of issue is read to the millisecond, whatever fractions a float64 has.
+func TestTimesToTheMillisecond(t *testing.T) {
+	for ms := now.UnixMilli(); ms < now.UnixMilli()+1000; ms++ {
+		text, err := (&claims{Subject: "alice", IssuedAt: instant{time.UnixMilli(ms)}}).MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g, err := DecodeGrant(text, now); err != nil || g.Issued != ms {
+			t.Fatalf("%s: %+v, %v; want %d", text, g, err, ms)
+		}
+	}
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -37,8 +37,9 @@ func TestConnectAllocations(t *testing.T) {
 	}
 	frame := []byte(`{"id":1,"connect":{"token":"alice"}}{"id":2,"subscribe":{"channel":"chat.lobby"}}`)
 	o := Options{
-		Verify: func(string, time.Time) (*auth.Grant, error) { return &auth.Grant{User: "alice"}, nil },
-		Broker: still{}, MaxSubscriptions: 3, MaxInFlight: 4,
+		Verify:  func(string, time.Time) (*auth.Grant, error) { return &auth.Grant{User: "alice"}, nil },
+		Revoked: func(*auth.Grant) bool { return false },
+		Broker:  still{}, MaxSubscriptions: 3, MaxInFlight: 4,
 		Now: time.Now, Refused: func(wire.Code) {},
 	}
 	withLogger(&o)

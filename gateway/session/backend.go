@@ -31,8 +31,8 @@ func (s *Session) Subscriptions() (list []Subscribed, device string) {
 	for sub := s.subs; sub != nil; sub = sub.next {
 		list = append(list, Subscribed{sub.channel, sub.qos})
 	}
-	if s.durable != nil {
-		device = s.durable.name
+	if s.aside != nil {
+		device = s.aside.name
 	}
 	return list, device
 }
@@ -49,7 +49,7 @@ func (s *Session) Disconnect(reconnect bool) {
 // Expel ends the subscription of a channel or a pattern, tells the client, and reports false if there is none.
 func (s *Session) Expel(channel string) bool {
 	gone := wire.Unsubscribed{Channel: channel, Error: *wire.Disconnected.With("a backend has ended this subscription")}
-	return s.leave(channel, func() {
+	return s.leave(channel, func(*subscription) {
 		s.changed()
 		s.send(func(dst []byte) []byte { return wire.AppendUnsubscribedPush(dst, &gone) })
 	}) || s.forget(channel)
@@ -59,10 +59,10 @@ func (s *Session) Expel(channel string) bool {
 func (s *Session) forget(channel string) bool {
 	s.mu.Lock()
 	known := 0
-	if s.durable != nil {
-		known = len(s.durable.parked)
-		s.durable.parked = slices.DeleteFunc(s.durable.parked, func(p Position) bool { return p.Channel == channel })
-		known -= len(s.durable.parked)
+	if s.aside != nil {
+		known = len(s.aside.parked)
+		s.aside.parked = slices.DeleteFunc(s.aside.parked, func(p Position) bool { return p.Channel == channel })
+		known -= len(s.aside.parked)
 	}
 	s.mu.Unlock()
 	if known > 0 {

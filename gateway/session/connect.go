@@ -17,20 +17,25 @@ func (s *Session) connect(id uint64, c *wire.Connect) {
 		return
 	}
 	if c.Token == "" {
-		s.refuse(id, wire.Unauthenticated.Err())
+		s.anonymous(id, c)
 		return
 	}
 	grant, err := s.opt.Verify(c.Token, s.opt.Now())
-	switch {
-	case errors.Is(err, auth.ErrExpired):
-		s.refuse(id, wire.ExpiredToken.Err())
-		return
-	case err != nil:
-		s.opt.Logger.Info("token refused", "error", err)
-		s.refuse(id, wire.BadToken.Err())
+	device, client := c.Device, c.Client
+	if errors.Is(err, auth.ErrLater) {
+		s.redeem(c.Token, func(grant *auth.Grant, err error) { s.signIn(id, device, client, grant, err) })
 		return
 	}
-	s.Admit(id, grant, c.Client, c.Device)
+	s.signIn(id, device, client, grant, err)
+}
+
+// signIn goes on where the token was checked.
+func (s *Session) signIn(id uint64, device, client string, grant *auth.Grant, err error) {
+	if err != nil {
+		s.refuse(id, s.refusal(err))
+		return
+	}
+	s.Admit(id, grant, client, device)
 }
 
 // Admit connects, as connect does, whom somebody else has verified. It is called once at most, in the place of connect.
@@ -41,10 +46,66 @@ func (s *Session) Admit(id uint64, grant *auth.Grant, client, device string) {
 		s.take(id, session, device, grant)
 		return
 	}
+	if s.admitted(id, grant) {
+		s.connected(id, session, grant, nil)
+		s.goOn()
+	}
+}
+
+// anonymous connects without a token. The user's name is of this connection, and of no other.
+func (s *Session) anonymous(id uint64, c *wire.Connect) {
+	switch {
+	case !s.opt.Anonymous:
+		s.refuse(id, wire.Unauthenticated.Err())
+		return
+	case c.Device != "":
+		s.refuse(id, wire.Unauthenticated.With("a device belongs to a user: connect with a token"))
+		return
+	}
+	grant := &auth.Grant{User: auth.AnonymousPrefix + s.ID(), Anonymous: true, Issued: s.opt.Now().UnixMilli()}
+	s.Admit(id, grant, c.Client, "")
+}
+
+// redeem checks a token that takes time: what comes meanwhile is held. then is called once, unless the connection has ended; it is to
+// call goOn, or to end the connection.
+func (s *Session) redeem(token string, then func(*auth.Grant, error)) {
+	s.hold("")
+	s.opt.Redeem(token, func(grant *auth.Grant, err error) {
+		s.mu.Lock()
+		over := s.ending || s.closed
+		s.mu.Unlock()
+		if !over {
+			then(grant, err)
+		}
+	})
+}
+
+// refusal is what a client is told of a token that is not good.
+func (s *Session) refusal(err error) *wire.Error {
+	var already *wire.Error
+	switch {
+	case errors.As(err, &already):
+		return already
+	case errors.Is(err, auth.ErrExpired):
+		return wire.ExpiredToken.Err()
+	case errors.Is(err, auth.ErrRevoked):
+		return wire.Revoked.Err()
+	}
+	s.opt.Logger.Info("token refused", "error", err)
+	return wire.BadToken.Err()
+}
+
+// admitted gives the session its grant. A token that has been revoked since it was checked is refused: whoever ends the
+// connections with such tokens may have passed by before.
+func (s *Session) admitted(id uint64, grant *auth.Grant) bool {
 	s.mu.Lock()
-	s.grant = grant
+	s.grant, s.warned = grant, false
 	s.mu.Unlock()
-	s.connected(id, session, grant, nil)
+	if s.opt.Revoked(grant) {
+		s.refuse(id, wire.Revoked.Err())
+		return false
+	}
+	return true
 }
 
 // connected answers connect.

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/jetwire/jetwire/gateway/auth"
@@ -35,31 +34,19 @@ type Device interface {
 	Release()               // the session has ended
 }
 
-// durable is what a session with a device has besides.
-type durable struct {
-	name   string     // of the device
-	device Device     // nil until it is taken
-	taking bool       // what comes behind connect is held
-	held   [][]byte   // bounded by what the connection had read when it was told to read no more
-	parked []Position // which the token does not allow, or which could not be restored for now: they stay in the record
-}
-
 // device returns the record of the device that the session holds; nil: it holds none.
 func (s *Session) device() Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.durable == nil {
+	if s.aside == nil {
 		return nil
 	}
-	return s.durable.device
+	return s.aside.device
 }
 
 // take makes this session the holder of the device, and restores what that is subscribed to.
 func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
-	s.mu.Lock()
-	s.durable = &durable{name: device, taking: true}
-	s.mu.Unlock()
-	s.conn.SetReading(false)
+	s.hold(device)
 	s.opt.Broker.Take(grant.User, device, session, s, func(d Device, r Record, err error) {
 		if err != nil {
 			s.refuse(id, wireError(err))
@@ -83,9 +70,9 @@ func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 				epoch, seq := inbox.place.Acked()
 				told.Restored = append(told.Restored, restored(Position{inbox.channel, inbox.qos, epoch, seq}))
 			}
-			s.mu.Lock()
-			s.grant = grant
-			s.mu.Unlock()
+			if !s.admitted(id, grant) {
+				return
+			}
 			s.connected(id, session, grant, told)
 			for _, sub := range known {
 				s.restore(sub)
@@ -107,10 +94,10 @@ func (s *Session) hasTaken(d Device, record []Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending || s.closed {
-		s.durable.parked = record
+		s.aside.parked = record
 		return false
 	}
-	s.durable.device = d
+	s.aside.device = d
 	return true
 }
 
@@ -134,7 +121,7 @@ func (s *Session) admit(grant *auth.Grant, record []Position) []*subscription {
 func (s *Session) park(p Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.durable.parked = append(s.durable.parked, p)
+	s.aside.parked = append(s.aside.parked, p)
 }
 
 // addInbox subscribes the user's inbox, unless the record has it or the user may not. What follows is held. An error is one that
@@ -167,7 +154,7 @@ func (s *Session) addInbox(grant *auth.Grant, then func(*subscription, error)) {
 // unparkLocked lets a subscription take the place of what the record has of its channel. That stays in the record until there is a
 // new position.
 func (s *Session) unparkLocked(sub *subscription) {
-	d := s.durable
+	d := s.aside
 	d.parked = slices.DeleteFunc(d.parked, func(p Position) bool {
 		if p.Channel != sub.channel {
 			return false
@@ -182,7 +169,7 @@ func (s *Session) unparkLocked(sub *subscription) {
 func (s *Session) isParked(channel string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.durable.parked, func(p Position) bool { return p.Channel == channel })
+	return slices.ContainsFunc(s.aside.parked, func(p Position) bool { return p.Channel == channel })
 }
 
 // enlist stores a subscription that is in place, and held, in the device's record. After done without an error the caller releases it.
@@ -250,37 +237,6 @@ func (s *Session) changed() {
 	}
 }
 
-// goOn does the commands that were held, and lets new ones come.
-func (s *Session) goOn() {
-	for {
-		s.mu.Lock()
-		d := s.durable
-		if len(d.held) == 0 || s.ending || s.closed {
-			d.taking, d.held = false, nil
-			if int(s.inFlight) < s.opt.MaxInFlight {
-				s.conn.SetReading(true)
-			}
-			s.mu.Unlock()
-			return
-		}
-		next := d.held[0]
-		d.held = d.held[1:]
-		s.mu.Unlock()
-		s.commands(next, true)
-	}
-}
-
-// over reports whether no more commands are to be done. While a device is being taken, what is left is held.
-func (s *Session) over(rest []byte, held bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d := s.durable; d != nil && d.taking && !held {
-		d.held = append(d.held, bytes.Clone(rest))
-		return true
-	}
-	return s.ending || s.closed
-}
-
 // store has the record written before a command is answered; at once where there is no device.
 func (s *Session) store(id uint64, done func()) {
 	device := s.device()
@@ -305,17 +261,26 @@ func (s *Session) Positions() []Position {
 	defer s.mu.Unlock()
 	var ps []Position
 	for sub := s.subs; sub != nil; sub = sub.next {
-		switch p := (Position{Channel: sub.channel, QoS: sub.qos}); {
-		case sub.qos == wire.AtMostOnce:
+		if p, ok := sub.position(); ok {
 			ps = append(ps, p)
-		case sub.place != nil:
-			p.Epoch, p.Seq = sub.place.Acked()
-			ps = append(ps, p)
-		case sub.from != nil:
-			ps = append(ps, *sub.from)
 		}
 	}
-	return append(ps, s.durable.parked...)
+	return append(ps, s.aside.parked...)
+}
+
+// position is what the record has of a subscription; false: nothing yet.
+func (sub *subscription) position() (p Position, ok bool) {
+	p = Position{Channel: sub.channel, QoS: sub.qos}
+	switch {
+	case sub.qos == wire.AtMostOnce:
+	case sub.place != nil:
+		p.Epoch, p.Seq = sub.place.Acked()
+	case sub.from != nil:
+		p = *sub.from
+	default:
+		return p, false
+	}
+	return p, true
 }
 
 // TakenOver implements Holder.

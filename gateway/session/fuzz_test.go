@@ -19,6 +19,9 @@ func FuzzReceive(f *testing.F) {
 		`{"connect":{"token":"alice"}}{"id":2,"command":{"destination":"a.b","data":{"x":[1,2]},"id":"m"}}{"id":3,"call":{"destination":"a.b","data":"/w==","encoding":"base64"}}`,
 		`{"connect":{"token":"brief"}}{"id":2,"history":{"channel":"chat.a","last":2}}{"id":2,"ping":{}}`,
 		`{"connect":{"token":"alice"}}{"id":9,"subscribe":{"channel":"chat.a","since":3,"epoch":"e0"}}` + "\n" + `{"id":9,"subscribe":{"channel":"chat.a"`,
+		`{"id":1,"connect":{"token":"later:alice"}}{"id":2,"subscribe":{"channel":"chat.a"}}` + "\n" + `{"id":3,"renew":{"token":"later:alice in games"}}{"id":4,"subscribe":{"channel":"chat.b"}}`,
+		`{"id":1,"connect":{"token":"alice"}}{"id":2,"subscribe":{"channel":"chat.a"}}{"id":3,"renew":{"token":"later:alice"}}{"id":4,"renew":{"token":"later:old"}}` + "\n" + `{"id":5,"ping":{}}`,
+		`{"id":1,"connect":{"token":"later:alice","device":"d"}}{"id":3,"renew":{"token":"alice in chat"}}`,
 		`{"id":1,"connect":{"token":"old"}}` + "\n" + `{"id":1,"ping":{}}`, `{"id":18446744073709551615,"ping":{}}`, `null`, ``,
 	} {
 		for seed := range uint64(4) {

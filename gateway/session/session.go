@@ -77,10 +77,15 @@ type Publication struct {
 	Body              []byte
 }
 
-// Options is what all sessions of a gateway share. Verify, Broker, Backends and the numbers are required.
+// Options is what all sessions of a gateway share. Verify, Redeem, Revoked, Broker, Backends and the numbers are required.
 type Options struct {
-	Gateway          string // its id, with which those of its sessions begin
+	Gateway string // its id, with which those of its sessions begin
+	// Verify checks a token at once. With auth.ErrLater it says that this takes longer: then Redeem does it, and calls done once,
+	// from any goroutine.
 	Verify           func(token string, now time.Time) (*auth.Grant, error)
+	Redeem           func(token string, done func(*auth.Grant, error))
+	Revoked          func(*auth.Grant) bool // the token holds no longer
+	Anonymous        bool                   // connections without a token are accepted
 	Broker           Broker
 	Backends         Backends
 	Ping             time.Duration // told to clients: how often a silent connection is pinged
@@ -103,7 +108,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	grant    *auth.Grant   // nil before connect
-	durable  *durable      // nil: there is no device
+	aside    *aside        // nil: there is no device, and nothing that it waits for
 	subs     *subscription // the first; they are few, and a list costs nothing where there is none
 	inFlight int32
 	warned   bool // that the token has expired
@@ -152,7 +157,7 @@ func (s *Session) Receive(text bool, payload []byte) {
 	s.commands(payload, false)
 }
 
-// commands does what a message asks for; held says that it came while the device was being taken.
+// commands does what a message asks for; held says that it had to wait.
 func (s *Session) commands(payload []byte, held bool) {
 	r := readers.Get().(*reader)
 	defer readers.Put(r)
@@ -226,6 +231,8 @@ func (s *Session) handle(c *wire.Command) {
 		s.command(c.ID, grant, &c.Task)
 	case wire.OpCall:
 		s.call(c.ID, grant, &c.Call)
+	case wire.OpRenew:
+		s.renew(c.ID, &c.Renew)
 	case wire.OpPing:
 		s.reply(c.ID, func(dst []byte) []byte { return wire.AppendPong(dst, c.ID) })
 	}
@@ -270,8 +277,7 @@ func (s *Session) beginLocked() {
 func (s *Session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taking := s.durable != nil && s.durable.taking // then goOn lets more come
-	if s.inFlight--; int(s.inFlight) == s.opt.MaxInFlight-1 && !taking {
+	if s.inFlight--; int(s.inFlight) == s.opt.MaxInFlight-1 && !s.holdsLocked() { // else goOn lets more come
 		s.conn.SetReading(true)
 	}
 }
@@ -347,6 +353,16 @@ func (s *Session) Beat() {
 	}
 }
 
+// CheckRevoked ends the connection if its token holds no longer.
+func (s *Session) CheckRevoked() {
+	s.mu.Lock()
+	grant := s.grant
+	s.mu.Unlock()
+	if grant != nil && s.opt.Revoked(grant) {
+		s.close(wire.Revoked)
+	}
+}
+
 // Drain asks the client to come back after a while, to this server or another, and closes the connection.
 func (s *Session) Drain(after time.Duration) {
 	seconds := math.Round(after.Seconds()*1000) / 1000
@@ -364,8 +380,8 @@ func (s *Session) Closed() {
 			places = append(places, sub.place)
 		}
 	}
-	d := s.durable
-	if d == nil {
+	a := s.aside
+	if a == nil || a.name == "" {
 		s.subs = nil // otherwise the record is still to be written
 	}
 	s.closed = true
@@ -373,7 +389,7 @@ func (s *Session) Closed() {
 	for _, place := range places {
 		place.Cancel()
 	}
-	if d != nil && d.device != nil {
-		d.device.Release()
+	if a != nil && a.device != nil {
+		a.device.Release()
 	}
 }

@@ -269,11 +269,13 @@ type bench struct {
 
 	mu      sync.Mutex
 	refused []wire.Code
+	revoked string // a user
 }
 
 var began = time.Unix(1_700_000_000, 0)
 
-// newBench makes a session that nobody has connected. Tokens: "alice" never expires, "brief" does in an hour, "old" has.
+// newBench makes a session that nobody has connected. Tokens: "alice" never expires, "brief" does in an hour, "old" has, and what
+// begins with "later:" takes the broker's time to check.
 func newBench(t testing.TB) *bench {
 	n := &bench{t: t, p: &peer{}, now: began, b: &scripted{epoch: "e1", head: 7, rules: map[string]auth.Rules{
 		"closed": {auth.Subscribe: auth.Server, auth.Publish: auth.Server, auth.History: auth.Server},
@@ -284,6 +286,12 @@ func newBench(t testing.TB) *bench {
 			switch token {
 			case "alice":
 				return &auth.Grant{User: "alice"}, nil
+			case "alice, an hour":
+				return &auth.Grant{User: "alice", Expires: began.Add(time.Hour).UnixMilli()}, nil
+			case "alice in chat":
+				return &auth.Grant{User: "alice", Patterns: &auth.Patterns{auth.Subscribe: []string{"chat.*"}}}, nil
+			case "alice in games":
+				return &auth.Grant{User: "alice", Patterns: &auth.Patterns{auth.Subscribe: []string{"game.*", "user.alice"}}}, nil
 			case "brief":
 				return &auth.Grant{User: "brief", Expires: began.Add(time.Hour).UnixMilli()}, nil
 			case "narrow":
@@ -291,9 +299,22 @@ func newBench(t testing.TB) *bench {
 			case "old":
 				return nil, fmt.Errorf("verify: %w", auth.ErrExpired)
 			}
+			if strings.HasPrefix(token, "later:") {
+				return nil, auth.ErrLater
+			}
 			return nil, auth.ErrBadToken
 		},
-		Broker: n.b, Backends: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
+		Redeem: func(token string, done func(*auth.Grant, error)) {
+			n.b.answer(func() {
+				if n.b.fails != nil {
+					done(nil, n.b.fails)
+					return
+				}
+				done(n.opts.Verify(token[len("later:"):], n.now))
+			})
+		},
+		Revoked: func(g *auth.Grant) bool { n.mu.Lock(); defer n.mu.Unlock(); return g.User == n.revoked },
+		Broker:  n.b, Backends: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
 		Now:     func() time.Time { return n.now },
 		Refused: func(c wire.Code) { n.mu.Lock(); n.refused = append(n.refused, c); n.mu.Unlock() },
 	}

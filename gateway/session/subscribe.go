@@ -107,7 +107,7 @@ func (s *Session) add(sub *subscription) *wire.Error {
 		return wire.TooManySubscriptions.Err()
 	}
 	*last = sub
-	if s.durable != nil {
+	if s.aside != nil {
 		s.unparkLocked(sub)
 	}
 	return nil
@@ -144,7 +144,7 @@ func (s *Session) remove(sub *subscription, keep bool) (left func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.removeLocked(sub) && keep && sub.from != nil {
-		s.durable.parked = append(s.durable.parked, *sub.from)
+		s.aside.parked = append(s.aside.parked, *sub.from)
 	}
 	return sub.leaving
 }

@@ -5,13 +5,13 @@ import "github.com/jetwire/jetwire/gateway/wire"
 // unsubscribe ends a subscription. If that is still being put in place, the answer waits for it: messages may come until then.
 func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
 	channel := c.Channel
-	if !s.leave(channel, func() { s.unsubscribed(id, channel) }) {
+	if !s.leave(channel, func(*subscription) { s.unsubscribed(id, channel) }) {
 		s.fail(id, notSubscribed(channel))
 	}
 }
 
 // leave ends a subscription and reports false if there is none. left is called when no message of it comes any more.
-func (s *Session) leave(channel string, left func()) bool {
+func (s *Session) leave(channel string, left func(*subscription)) bool {
 	s.mu.Lock()
 	sub := s.findLocked(channel)
 	if sub == nil {
@@ -24,13 +24,13 @@ func (s *Session) leave(channel string, left func()) bool {
 		s.beginLocked()
 		sub.leaving = func() {
 			s.end()
-			left()
+			left(sub)
 		}
 	}
 	s.mu.Unlock()
 	if place != nil {
 		place.Cancel()
-		left()
+		left(sub)
 	}
 	return true
 }

@@ -22,6 +22,7 @@ const (
 	KindExpired
 	KindReconnect
 	KindUnsubscribed
+	KindRenew
 )
 
 // Incoming is one decoded reply or push: Kind says which of the bodies is set. ID 0 means a push.
@@ -44,6 +45,7 @@ type Incoming struct {
 	Reconnect   Reconnect
 
 	Unsubscribed Unsubscribed
+	Renew        RenewReply
 }
 
 // AckReply answers ack.
@@ -167,6 +169,8 @@ func (r *serverReader) frame(in *Incoming) {
 		in.Reconnect = Reconnect{}
 	case KindUnsubscribed:
 		in.Unsubscribed = Unsubscribed{}
+	case KindRenew:
+		in.Renew = RenewReply{}
 	}
 	for ok := r.enter('}'); ok; ok = r.more('}') {
 		r.field(in, r.name())
@@ -205,6 +209,8 @@ func kindOf(key []byte) Kind {
 		return KindReconnect
 	case "unsubscribed":
 		return KindUnsubscribed
+	case "renew":
+		return KindRenew
 	}
 	return 0
 }

@@ -15,6 +15,11 @@ func AppendConnect(dst []byte, id uint64, c *Connect) []byte {
 	return tail(dst)
 }
 
+// AppendRenew appends a renew command.
+func AppendRenew(dst []byte, id uint64, c *Renew) []byte {
+	return tail(appendText(head(dst, id, "renew"), `"token":`, c.Token))
+}
+
 // AppendSubscribe appends a subscribe command. The epoch is sent only with Since, and Since only if Resume.
 func AppendSubscribe(dst []byte, id uint64, c *Subscribe) []byte {
 	dst = head(dst, id, "subscribe")

@@ -41,6 +41,10 @@ func (r *serverReader) field(in *Incoming, key []byte) {
 		}
 	case KindReconnect:
 		known = r.reconnectField(&in.Reconnect, key)
+	case KindRenew:
+		if known = string(key) == "expires"; known {
+			in.Renew.Expires = int64(r.uint("expires", math.MaxInt64))
+		}
 	case KindUnsubscribed:
 		if known = string(key) == "channel"; known {
 			in.Unsubscribed.Channel = r.shared("channel")

@@ -24,6 +24,19 @@ func (d *Decoder) connect(c *Connect) {
 	}
 }
 
+func (d *Decoder) renew(c *Renew) {
+	var seen fields
+	for ok := d.enter('}'); ok; ok = d.more('}') {
+		key := d.name()
+		if string(key) != "token" {
+			d.unknown(key)
+		} else if d.first(&seen, 0, "token") {
+			c.Token = d.text("token", MaxToken)
+		}
+	}
+	d.must(seen, 0, "token")
+}
+
 func (d *Decoder) subscribe(c *Subscribe) {
 	var seen fields
 	c.QoS = AtLeastOnce

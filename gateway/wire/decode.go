@@ -112,6 +112,8 @@ func (d *Decoder) command(key []byte, c *Command) {
 		d.task(&c.Task)
 	case OpCall:
 		d.call(&c.Call)
+	case OpRenew:
+		d.renew(&c.Renew)
 	case OpPing:
 		for ok := d.enter('}'); ok; ok = d.more('}') {
 			d.unknown(d.name())
@@ -139,6 +141,8 @@ func opOf(key []byte) Op {
 		return OpCommand
 	case "call":
 		return OpCall
+	case "renew":
+		return OpRenew
 	}
 	return 0
 }
@@ -164,6 +168,8 @@ func (o Op) String() string {
 		return "command"
 	case OpCall:
 		return "call"
+	case OpRenew:
+		return "renew"
 	}
 	return "op " + strconv.Itoa(int(o))
 }

@@ -57,6 +57,15 @@ func AppendConnectReply(dst []byte, id uint64, r *ConnectReply) []byte {
 	return tail(dst)
 }
 
+// AppendRenewReply appends the answer to renew.
+func AppendRenewReply(dst []byte, id uint64, r *RenewReply) []byte {
+	dst = head(dst, id, "renew")
+	if r.Expires > 0 {
+		dst = appendUint(dst, `"expires":`, uint64(r.Expires))
+	}
+	return tail(dst)
+}
+
 func appendDurable(dst []byte, d *Durable) []byte {
 	dst = appendText(dst, `,"durable":{"device":`, d.Device)
 	dst = append(dst, `,"resumed":`...)

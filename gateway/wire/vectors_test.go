@@ -105,6 +105,8 @@ func appendCommand(dst []byte, c *Command) []byte {
 		return AppendTask(dst, c.ID, &c.Task)
 	case OpCall:
 		return AppendCall(dst, c.ID, &c.Call)
+	case OpRenew:
+		return AppendRenew(dst, c.ID, &c.Renew)
 	}
 	return AppendPing(dst, c.ID)
 }
@@ -135,6 +137,8 @@ func (v *clientVector) encode() []byte {
 	switch v.Op {
 	case "connect":
 		return AppendConnect(nil, v.ID, &Connect{f.Token, f.Client, f.Device})
+	case "renew":
+		return AppendRenew(nil, v.ID, &Renew{f.Token})
 	case "subscribe":
 		return AppendSubscribe(nil, v.ID, &Subscribe{f.Channel, f.QoS, since, f.Since != nil, f.Epoch})
 	case "unsubscribe":
@@ -207,6 +211,7 @@ func (v *serverVector) incoming(t *testing.T) *Incoming {
 		KindConnect: &in.Connect, KindSubscribe: &in.Subscribe, KindUnsubscribe: &in.Unsubscribe, KindPublish: &in.Publish,
 		KindAck: &in.Ack, KindHistory: &h, KindPing: &struct{}{}, KindCommand: &in.Task, KindCall: &call, KindError: &in.Error, KindMessage: &m, KindGap: &in.Gap,
 		KindExpired: &in.Expired, KindReconnect: &in.Reconnect, KindUnsubscribed: &in.Unsubscribed,
+		KindRenew: &in.Renew,
 	}[in.Kind]
 	if err := json.Unmarshal(v.Fields, into); err != nil {
 		t.Fatal(err)
@@ -260,6 +265,8 @@ func appendIncoming(dst []byte, in *Incoming) []byte {
 		return AppendReconnectPush(dst, in.Reconnect.After, in.Reconnect.Reason)
 	case KindUnsubscribed:
 		return AppendUnsubscribedPush(dst, &in.Unsubscribed)
+	case KindRenew:
+		return AppendRenewReply(dst, in.ID, &in.Renew)
 	}
 	panic("unknown kind")
 }
@@ -323,6 +330,8 @@ func body(in *Incoming) any {
 		return in.Reconnect
 	case KindUnsubscribed:
 		return in.Unsubscribed
+	case KindRenew:
+		return in.Renew
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ const (
 	OpPing
 	OpCommand
 	OpCall
+	OpRenew
 )
 
 // QoS is a delivery guarantee, as PROTOCOL.md defines it.
@@ -71,6 +72,7 @@ type Command struct {
 	History     History
 	Task        Task // of `command`
 	Call        Call
+	Renew       Renew
 }
 
 // Connect authenticates the connection. It must be the first command.
@@ -78,6 +80,11 @@ type Connect struct {
 	Token  string
 	Client string // name and version of the client, for the log; at most 64 bytes
 	Device string // makes (user, device) durable; empty: what the connection holds ends with it
+}
+
+// Renew gives the connection a new token.
+type Renew struct {
+	Token string
 }
 
 // Subscribe asks for the messages of a channel, or of all that match a pattern, after a position.
@@ -174,6 +181,11 @@ type ConnectReply struct {
 
 	// Durable is set if the session is: connect named a device.
 	Durable *Durable `json:"durable,omitzero"`
+}
+
+// RenewReply answers renew.
+type RenewReply struct {
+	Expires int64 `json:"expires,omitempty"` // of the new token, Unix milliseconds; 0: never
 }
 
 // Durable is what a reply to connect says of a durable session.
