@@ -8,8 +8,10 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
 )
@@ -59,6 +61,8 @@ func (b *broker) Rules(channel string) (auth.Rules, error) {
 	switch {
 	case ns == "user":
 		return auth.UserRules, nil
+	case ns == unified.Namespace:
+		return unified.Rules, nil
 	case b.strange(ns):
 		return auth.Rules{}, wire.UnknownNamespace.Err()
 	}
@@ -81,7 +85,7 @@ func (p *place) Ack(epoch string, seq uint64) error {
 }
 
 func (b *broker) Subscribe(c session.Conn, r session.Request, attached func(wire.SubscribeReply), done func(session.Subscription, error)) {
-	sink := c.(*client).conn
+	sink := c.(member).sink()
 	b.log.With(r.Channel, func(s *streams.Stream, err error) {
 		if err != nil {
 			done(nil, wireError(err))
@@ -147,6 +151,8 @@ var wireErrors = []struct {
 	{devices.ErrTooLarge, wire.TooManySubscriptions, true},
 	{devices.ErrUnavailable, wire.Unavailable, false},
 	{devices.ErrClosed, wire.Unavailable, false},
+	{access.ErrUnavailable, wire.Unavailable, false},
+	{access.ErrFull, wire.Unavailable, false},
 	{context.Canceled, wire.Unavailable, false},
 }
 

@@ -38,17 +38,31 @@ func (cl *client) extra() *rare {
 	return cl.rare.Load()
 }
 
+// member is what stands between a socket and a session: a client, or one who translates for it.
+type member interface {
+	base() *client
+	sink() hub.Sink // where the frames of its subscriptions go
+}
+
 var (
 	_ transport.Receiver = (*client)(nil)
 	_ session.Conn       = (*client)(nil)
+	_ member             = (*client)(nil)
 	_ hub.Sink           = (*transport.Conn)(nil)
 )
 
-func (g *Gateway) open(c *transport.Conn, _ string) transport.Receiver {
+// open makes what stands behind a new WebSocket.
+func (g *Gateway) open(c *transport.Conn, path string) transport.Receiver {
+	if token, ok := g.unified.accepts(path); ok {
+		return g.unified.open(c, token)
+	}
 	cl := &client{conn: c}
 	cl.session = session.New(&g.sessions, cl)
 	return cl
 }
+
+func (cl *client) base() *client  { return cl }
+func (cl *client) sink() hub.Sink { return cl.conn }
 
 func (cl *client) Receive(_ *transport.Conn, text bool, payload []byte) {
 	cl.session.Receive(text, payload)
@@ -91,13 +105,21 @@ func textFrame(payload []byte) []byte {
 }
 
 // tooSlow is hub.Options.TooSlow.
-func tooSlow(s hub.Sink) { s.(*transport.Conn).Close(wire.SlowConsumer, wire.SlowConsumer.String()) }
+func tooSlow(s hub.Sink) { connOf(s).Close(wire.SlowConsumer, wire.SlowConsumer.String()) }
+
+// connOf is the socket at the end of a sink.
+func connOf(s hub.Sink) *transport.Conn {
+	if c, ok := s.(*transport.Conn); ok {
+		return c
+	}
+	return s.(member).base().conn
+}
 
 // flush is hub.Options.Flush.
 func flush(sinks []hub.Sink) {
 	conns := connLists.Get().(*[]*transport.Conn)
 	for _, s := range sinks {
-		*conns = append(*conns, s.(*transport.Conn))
+		*conns = append(*conns, connOf(s))
 	}
 	transport.Flush(*conns)
 	clear(*conns)

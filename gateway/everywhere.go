@@ -93,8 +93,8 @@ func (e *everywhere) of(user string, f func(*client)) {
 	e.scan.Lock()
 	defer e.scan.Unlock()
 	e.g.sockets.Each(func(c *transport.Conn) {
-		if cl, ok := c.Receiver().(*client); ok && (user == "" || cl.session.User() == user) {
-			f(cl)
+		if m, ok := c.Receiver().(member); ok && (user == "" || m.base().session.User() == user) {
+			f(m.base())
 		}
 	})
 }
@@ -117,11 +117,11 @@ func (e *everywhere) presenceHere(channel string) presence {
 			continue
 		}
 		seen[s] = true
-		cl, ok := s.(*transport.Conn).Receiver().(*client)
+		m, ok := connOf(s).Receiver().(member)
 		if !ok {
 			continue
 		}
-		user := cl.session.User()
+		user := m.base().session.User()
 		if p.Users[user] == 0 {
 			if size += len(user) + 16; size > answerBytes {
 				p.More = true

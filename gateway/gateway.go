@@ -42,6 +42,7 @@ type Gateway struct {
 	sockets  *transport.Server
 	broker   *broker
 	limits   *limits
+	unified  *unifiedService // nil: it is switched off
 	metrics  *metrics
 
 	everywhere *everywhere
@@ -119,6 +120,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Now:              time.Now,
 	}
 	g.everywhere = newEverywhere(g)
+	g.unified = newUnified(g)
 	g.sockets, err = transport.New(g.transportOptions())
 	if err != nil {
 		return nil, errors.Join(err, g.closeParts())
@@ -134,7 +136,7 @@ func (g *Gateway) transportOptions() transport.Options {
 	return transport.Options{
 		Open:             g.open,
 		HTTP:             g.handler(),
-		Path:             func(path string) bool { return path == Path },
+		Path:             g.speaksWebSocket,
 		Origin:           originAllowed(g.opt.Origins),
 		Connect:          g.limits.connect(),
 		Protocols:        []string{wire.Subprotocol},
@@ -151,6 +153,12 @@ func (g *Gateway) transportOptions() transport.Options {
 		MaxConnsPerAddr:  l.ConnectionsPerAddr,
 		Logger:           g.opt.Logger,
 	}
+}
+
+// speaksWebSocket says at which paths there are WebSockets.
+func (g *Gateway) speaksWebSocket(path string) bool {
+	_, ok := g.unified.accepts(path)
+	return path == Path || ok
 }
 
 // Listen binds "host:port" and returns what was bound; port 0 takes a free one.
@@ -213,8 +221,8 @@ func (g *Gateway) Drain(ctx context.Context) error {
 // clients are those that have connected and are not being closed.
 func (g *Gateway) clients() (clients []*client) {
 	g.sockets.Each(func(c *transport.Conn) {
-		if cl, ok := c.Receiver().(*client); ok {
-			clients = append(clients, cl)
+		if m, ok := c.Receiver().(member); ok {
+			clients = append(clients, m.base())
 		}
 	})
 	return clients

@@ -87,7 +87,7 @@ func (p *pages) end() {
 }
 
 func (b *broker) History(c session.Conn, h wire.History, done func(wire.HistoryReply, error)) {
-	cl := c.(*client)
+	cl := c.(member).base()
 	p := &cl.extra().pages
 	b.log.With(h.Channel, func(s *streams.Stream, err error) {
 		if err != nil {

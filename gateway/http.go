@@ -20,6 +20,9 @@ func newHTTP(g *Gateway) http.Handler {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this address speaks WebSocket: send an upgrade request", http.StatusUpgradeRequired)
 	})
+	if g.unified != nil {
+		g.unified.register(mux)
+	}
 	if g.opt.Page != nil {
 		mux.Handle("/", g.opt.Page)
 	}

@@ -77,25 +77,34 @@ func (l *limits) limiter() session.Limiter {
 // Command implements session.Limiter.
 func (l *limits) Command(c session.Conn, user string, op wire.Op) (refusal *wire.Error, over bool) {
 	if l.commands.On() {
-		wait, over := c.(*client).take(l.commands)
+		wait, over := c.(member).base().take(l.commands)
 		if wait > 0 {
 			l.refusedCommands.Add(1)
 			return rateLimited("this connection sends too many commands", wait), over
 		}
 	}
-	if l.users != nil && op == wire.OpPublish {
-		if wait := l.users.Take(user, time.Now()); wait > 0 {
-			l.refusedMessages.Add(1)
-			return rateLimited("this user sends too many messages", wait), false
-		}
+	if op == wire.OpPublish {
+		return l.message(user), false
 	}
 	return nil, false
+}
+
+// message counts a message of a user's.
+func (l *limits) message(user string) *wire.Error {
+	if l.users == nil {
+		return nil
+	}
+	if wait := l.users.Take(user, time.Now()); wait > 0 {
+		l.refusedMessages.Add(1)
+		return rateLimited("this user sends too many messages", wait)
+	}
+	return nil
 }
 
 // Distrust implements session.Limiter.
 func (l *limits) Distrust(c session.Conn) {
 	if l.addresses != nil {
-		l.addresses.Distrust(c.(*client).conn.RemoteAddr(), time.Now())
+		l.addresses.Distrust(c.(member).base().conn.RemoteAddr(), time.Now())
 	}
 }
 

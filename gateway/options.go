@@ -56,6 +56,8 @@ type Options struct {
 
 	// Commands says how commands are kept, and bounds calls. Connect, Synced, Fault, MaxMessageSize and AllowShrink are those of Streams.
 	Commands commands.Options
+	// Unified switches the unified service on; nil: it is off.
+	Unified *Unified
 
 	Name    string // of this gateway, for operators; default: the host's
 	Version string // of the program, for operators

@@ -10,8 +10,8 @@ import (
 	"github.com/jetwire/jetwire/gateway/wire"
 )
 
-// problem is the body of an error over HTTP (RFC 9457), with three members of our own.
-type problem struct {
+// Details is the body of an error over HTTP (RFC 9457), with three members of our own.
+type Details struct {
 	Type       string    `json:"type"`   // urn:jetwire:error:CODE
 	Title      string    `json:"title"`  // what the code means
 	Status     int       `json:"status"` // HTTP's
@@ -26,10 +26,15 @@ func Problem(w http.ResponseWriter, e *wire.Error) { fail(w, Status(e.Code), e) 
 
 // fail is Problem with a status that the code alone does not tell.
 func fail(w http.ResponseWriter, status int, e *wire.Error) {
-	body, err := json.Marshal(problem{
+	ProblemWith(w, status, e, func(d Details) any { return d })
+}
+
+// ProblemWith is Problem for an answer that has members besides: extend returns the body, which embeds the details.
+func ProblemWith(w http.ResponseWriter, status int, e *wire.Error, extend func(Details) any) {
+	body, err := json.Marshal(extend(Details{
 		Type: "urn:jetwire:error:" + e.Code.String(), Title: e.Code.Err().Message, Status: status,
 		Detail: e.Message, Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter,
-	})
+	}))
 	if err != nil { // a text that is not UTF-8
 		Problem(w, wire.Internal.Err())
 		return

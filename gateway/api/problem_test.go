@@ -47,11 +47,11 @@ func TestProblem(t *testing.T) {
 	for _, c := range codes() {
 		w := httptest.NewRecorder()
 		Problem(w, c.With("détail"))
-		var p problem
+		var p Details
 		if err := json.Unmarshal(w.Body.Bytes(), &p, json.RejectUnknownMembers(true)); err != nil {
 			t.Fatalf("%v: %v in %s", c, err, w.Body)
 		}
-		want := problem{Type: "urn:jetwire:error:" + c.String(), Title: c.Err().Message, Status: Status(c), Detail: "détail", Code: c, Message: "détail"}
+		want := Details{Type: "urn:jetwire:error:" + c.String(), Title: c.Err().Message, Status: Status(c), Detail: "détail", Code: c, Message: "détail"}
 		if p != want || w.Code != p.Status || w.Header().Get("Content-Type") != "application/problem+json" || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("%v: %+v with %v", c, p, w.Header())
 		}

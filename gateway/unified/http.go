@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
@@ -79,16 +80,6 @@ type envelope struct {
 	Data        any    `json:"data"`
 }
 
-// problem is the envelope of an error, which is a problem of RFC 9457, too.
-type problem struct {
-	envelope
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	wire.Error
-}
-
 // route authenticates a request, serves it, and answers.
 func (h *handler) route(serve func(*http.Request, *auth.Grant) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,50 +95,21 @@ func (h *handler) route(serve func(*http.Request, *auth.Grant) (any, error)) htt
 			h.fail(w, asWire(err))
 			return
 		}
-		answer(w, http.StatusOK, "application/json", envelope{Description: "ok", Data: data})
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(envelope{Description: "ok", Data: data}) // the client may have gone
 	})
 }
 
+// fail answers with an envelope that is a problem of RFC 9457, too.
 func (h *handler) fail(w http.ResponseWriter, e *wire.Error) {
 	h.Service.opt.Refused(e.Code)
-	status := statusOf(e.Code)
-	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	}
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", fmt.Sprint(int(e.RetryAfter+0.999)))
-	}
-	answer(w, status, "application/problem+json", problem{
-		envelope: envelope{Result: int(e.Code), Description: e.Message},
-		Type:     "about:blank", Title: http.StatusText(status), Status: status, Detail: e.Message, Error: *e,
+	api.ProblemWith(w, api.Status(e.Code), e, func(d api.Details) any {
+		return struct {
+			envelope
+			api.Details
+		}{envelope{Result: int(e.Code), Description: e.Message}, d}
 	})
-}
-
-func answer(w http.ResponseWriter, status int, kind string, v any) {
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the caller may have gone
-}
-
-func statusOf(c wire.Code) int {
-	switch c {
-	case wire.BadRequest, wire.BadChannel:
-		return http.StatusBadRequest
-	case wire.Unauthenticated, wire.BadToken, wire.ExpiredToken:
-		return http.StatusUnauthorized
-	case wire.PermissionDenied:
-		return http.StatusForbidden
-	case wire.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case wire.Timeout:
-		return http.StatusGatewayTimeout
-	case wire.RateLimited:
-		return http.StatusTooManyRequests
-	case wire.Internal:
-		return http.StatusInternalServerError
-	}
-	return http.StatusServiceUnavailable
 }
 
 // token answers a request for a socket: with its URL, which holds a token that opens it once.

@@ -1,0 +1,584 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/unified"
+	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/streams/natstest"
+)
+
+const unifiedKey = "a-key-of-the-unified-service"
+
+// unifiedOn switches the unified service on.
+func unifiedOn(t *testing.T, change func(*gateway.Options)) func(*gateway.Options) {
+	t.Helper()
+	keys, err := auth.NewKeys(auth.APIKey{Key: unifiedKey, Scopes: []auth.Scope{auth.ScopeUnified}}, auth.APIKey{Key: "a-key-for-other-things", Scopes: []auth.Scope{auth.ScopePublish}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *gateway.Options) {
+		o.APIKeys, o.Unified = keys, &gateway.Unified{}
+		if change != nil {
+			change(o)
+		}
+	}
+}
+
+// body is a unified message as a client of another make would see it.
+type body struct {
+	SendType, MessageType, BusinessType, FromUniqueID, ToUniqueID, FromClientType, ToClientType, MessageID string
+
+	Timestamp        int64
+	Content          json.RawMessage
+	Tags, Businesses []string
+}
+
+// answered is the envelope of the service, with what a problem has besides.
+type answered struct {
+	Result      int
+	Description string
+	Data        json.RawMessage
+	Code        string
+	Message     string
+	Status      int
+	Type        string
+}
+
+// ask sends a request to the service; bearer is a key or a token.
+func (g *running) ask(method, path, bearer, text string) (status int, a answered) {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), method, "http://"+g.addr+path, strings.NewReader(text))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		g.t.Fatalf("%s %s: %d %s", method, path, res.StatusCode, b)
+	}
+	want := "application/json"
+	if res.StatusCode != http.StatusOK {
+		want = "application/problem+json"
+	}
+	if got := res.Header.Get("Content-Type"); got != want || res.Header.Get("Cache-Control") != "no-store" {
+		g.t.Errorf("%s %s: %v", method, path, res.Header)
+	}
+	return res.StatusCode, a
+}
+
+// socketURL asks, with the key, for a socket.
+func (g *running) socketURL(id, kind, more string) string {
+	g.t.Helper()
+	status, a := g.ask(http.MethodGet, "/websocket/token?uniqueId="+url.QueryEscape(id)+"&clientType="+kind+more, unifiedKey, "")
+	var u string
+	if err := json.Unmarshal(a.Data, &u); err != nil || status != http.StatusOK || a.Result != 0 || !strings.HasPrefix(u, "ws://"+g.addr+"/socket/") {
+		g.t.Fatalf("token: %d %+v", status, a)
+	}
+	return u
+}
+
+// post sends a message with the key, and returns its place.
+func (g *running) post(text string) (seq uint64) {
+	g.t.Helper()
+	status, a := g.ask(http.MethodPost, "/websocket/message", unifiedKey, text)
+	var d struct {
+		Seq       uint64
+		MessageID string
+	}
+	if err := json.Unmarshal(a.Data, &d); err != nil || status != http.StatusOK || a.Result != 0 || d.Seq == 0 || d.MessageID == "" {
+		g.t.Fatalf("post: %d %+v", status, a)
+	}
+	return d.Seq
+}
+
+// speaker is a client who speaks unified messages.
+type speaker struct {
+	t    *testing.T
+	conn net.Conn
+	both io.ReadWriter // what it reads from, and answers pings on
+}
+
+func (g *running) speaker(id, kind, more string) *speaker {
+	g.t.Helper()
+	return g.speakerAt(g.socketURL(id, kind, more))
+}
+
+func (g *running) speakerAt(u string) *speaker {
+	g.t.Helper()
+	conn, br, _, err := ws.Dial(g.t.Context(), u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(wait))
+	g.t.Cleanup(func() { _ = conn.Close() })
+	s := &speaker{g.t.(*testing.T), conn, conn}
+	if br != nil { // a close may come at once
+		s.both = struct {
+			io.Reader
+			io.Writer
+		}{br, conn}
+	}
+	return s
+}
+
+func (s *speaker) say(text string) {
+	s.t.Helper()
+	if err := wsutil.WriteClientText(s.conn, []byte(text)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// hear reads the next message, and answers pings as every WebSocket client does.
+func (s *speaker) hear() body {
+	s.t.Helper()
+	b, _, err := wsutil.ReadServerData(s.both)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var m body
+	if err := json.Unmarshal(b, &m); err != nil {
+		s.t.Fatalf("%s: %v", b, err)
+	}
+	return m
+}
+
+// hears reads a message, and checks what matters of it: "from content".
+func (s *speaker) hears(want string) body {
+	s.t.Helper()
+	m := s.hear()
+	if got := m.FromUniqueID + " " + string(m.Content); got != want {
+		s.t.Fatalf("%q, want %q: %+v", got, want, m)
+	}
+	return m
+}
+
+// told reads an answer of the gateway's.
+func (s *speaker) told(kind, messageID, content string) body {
+	s.t.Helper()
+	m := s.hear()
+	if m.MessageType != kind || m.SendType != "SERVER_TO_CLIENT" || m.MessageID != messageID || !strings.Contains(string(m.Content), content) {
+		s.t.Fatalf("%+v %s, want %s %s %s", m, m.Content, kind, messageID, content)
+	}
+	return m
+}
+
+// ends reads until the server closes.
+func (s *speaker) ends() wire.Code {
+	s.t.Helper()
+	for {
+		_, _, err := wsutil.ReadServerData(s.both)
+		var closed wsutil.ClosedError
+		if errors.As(err, &closed) {
+			return wire.Code(closed.Code)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// quiet checks that nothing more has come: what the client says to itself comes first.
+func (s *speaker) quiet() {
+	s.t.Helper()
+	s.say(`{"messageId":"quiet","sendType":"x"}`)
+	s.told("ERROR", "quiet", "sendType")
+}
+
+func onBothUnified(t *testing.T, test func(t *testing.T, g *running)) {
+	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
+		test(t, start(t, ns, unifiedOn(t, change)))
+	})
+}
+
+func TestUnifiedMessagesReachTheirReceivers(t *testing.T) {
+	onBothUnified(t, func(t *testing.T, g *running) {
+		app, h5 := g.speaker("alice", "app", "&tags=vip"), g.speaker("alice", "h5", "")
+		bob := g.speaker("bob@example.com", "app", "&tags=new,vip&businesses=order")
+		bob.quiet() // it is connected
+		app.quiet()
+		h5.quiet()
+
+		g.post(`{"toUniqueId":"alice","content":1,"messageType":"paid","businessType":"order","tags":["gold"]}`)
+		m := h5.hears(" 1") // named no tags, and takes what is for it; app did
+		if m.SendType != "SERVER_TO_CLIENT" || m.MessageType != "paid" || m.BusinessType != "order" || m.Timestamp == 0 || m.MessageID == "" || m.ToUniqueID != "alice" {
+			t.Errorf("%+v", m)
+		}
+		g.post(`{"toUniqueId":"alice","toClientType":"app","content":"two","fromUniqueId":"shop"}`)
+		app.hears(`shop "two"`)
+		g.post(`{"toUniqueId":"bob@example.com","content":{"n":3}}`)
+		bob.hears(` {"n":3}`)
+		g.post(`{"toClientType":"app","content":4}`)
+		app.hears(" 4")
+		bob.hears(" 4")
+		g.post(`{"toClientType":"*","content":5,"timestamp":77}`)
+		for _, s := range []*speaker{app, h5, bob} {
+			if m := s.hears(" 5"); m.Timestamp != 77 {
+				t.Errorf("%+v", m)
+			}
+		}
+		g.post(`{"tags":["vip","x"],"content":6}`)
+		app.hears(" 6")
+		bob.hears(" 6")
+		g.post(`{"tags":["vip"],"businesses":["order"],"content":7}`)
+		bob.hears(" 7")
+
+		// Client to client: to itself elsewhere, as the rule is; who sent it is the gateway's to say.
+		app.say(`{"toUniqueId":"alice","content":8,"messageId":"m8"}`)
+		app.told("ACK", "m8", `"duplicate":false`)
+		if m := h5.hears("alice 8"); m.SendType != "CLIENT_TO_CLIENT" || m.FromClientType != "app" || m.MessageID != "m8" {
+			t.Errorf("%+v", m)
+		}
+		app.say(`{"toUniqueId":"alice","content":8,"messageId":"m8"}`)
+		app.told("ACK", "m8", `"duplicate":true`)
+		for _, s := range []*speaker{app, h5, bob} {
+			s.quiet()
+		}
+	})
+}
+
+func TestUnifiedClientCannotForge(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Unified.ClientToClient = auth.SignedIn }))
+	alice, bob := g.speaker("alice", "app", ""), g.speaker("bob", "app", "")
+	bob.quiet()
+	for _, c := range []struct{ text, code string }{
+		{`{"messageId":"m","fromUniqueId":"carol","toUniqueId":"bob"}`, "permission_denied"},
+		{`{"messageId":"m","fromClientType":"h5","toUniqueId":"bob"}`, "permission_denied"},
+		{`{"messageId":"m","sendType":"SERVER_TO_CLIENT","toUniqueId":"bob"}`, "permission_denied"},
+		{`{"messageId":"m","sendType":"CLIENT_TO_CLIENT"}`, "bad_request"},
+		{`{"messageId":"m","toUniqueId":7}`, "bad_request"},
+		{`{"messageId":"m","tags":["a"],"extra":1}`, "bad_request"},
+		{`{"messageId":"m","toUniqueId":"bob","content":"` + strings.Repeat("x", 70_000) + `"}`, "too_large"},
+		{`{"messageId":"m","toUniqueId":"bob","content":` + strings.Repeat("[", 128) + strings.Repeat("]", 128) + `}`, "bad_request"},
+	} {
+		alice.say(c.text)
+		alice.told("ERROR", "m", `"code":"`+c.code+`"`)
+	}
+	alice.say(`{`)
+	alice.told("ERROR", "", `"code":"bad_request"`)
+	alice.say(`{"toUniqueId":"bob","content":"at last","fromUniqueId":"alice","fromClientType":"app"}`)
+	bob.hears(`alice "at last"`)
+	bob.quiet()
+	if err := wsutil.WriteClientBinary(alice.conn, []byte(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	if code := alice.ends(); code != wire.UnsupportedData {
+		t.Errorf("closed with %v", code)
+	}
+}
+
+// Nobody reaches into the namespace, nor past the rules, by the gateway's own protocol.
+func TestUnifiedNamespaceIsClosed(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, nil))
+	eve := g.signIn("eve")
+	for _, c := range []string{unified.Cast, unified.Inbox("alice"), unified.Inbox("eve")} {
+		eve.refused(wire.PermissionDenied, "subscribe", fmt.Sprintf(`"channel":%q`, c))
+		eve.refused(wire.PermissionDenied, "publish", fmt.Sprintf(`"channel":%q,"data":1`, c))
+		eve.refused(wire.PermissionDenied, "history", fmt.Sprintf(`"channel":%q,"last":1`, c))
+	}
+}
+
+func TestUnifiedOfflineReceiver(t *testing.T) {
+	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
+		g, other := start(t, ns, unifiedOn(t, change)), start(t, ns, unifiedOn(t, change))
+		// What is sent between the token and the socket waits, also for one who has never been there.
+		g.post(`{"toUniqueId":"alice","content":"before the token"}`)
+		u := g.socketURL("alice", "app", "")
+		g.post(`{"toUniqueId":"alice","content":1}`)
+		alice := g.speakerAt(u)
+		first := alice.hear()
+		if string(first.Content) == `"before the token"` { // the tail was behind
+			first = alice.hear()
+		}
+		if string(first.Content) != "1" {
+			t.Fatalf("%+v", first)
+		}
+		alice.quiet()
+		alice.quiet()
+		_ = alice.conn.Close()
+		for i := range 5 {
+			g.post(fmt.Sprintf(`{"toUniqueId":"alice","content":%d}`, i+2))
+			g.post(fmt.Sprintf(`{"toClientType":"h5","content":"not for app %d"}`, i))
+			g.post(fmt.Sprintf(`{"toClientType":"app","content":"all %d"}`, i))
+		}
+		alice = other.speaker("alice", "app", "")
+		var inbox, cast []string
+		for len(inbox)+len(cast) < 10 {
+			m := alice.hear()
+			if m.MessageID == first.MessageID {
+				continue // what the other gateway knows may not have been stored yet
+			}
+			if m.ToUniqueID == "alice" {
+				inbox = append(inbox, string(m.Content))
+			} else {
+				cast = append(cast, string(m.Content))
+			}
+		}
+		if fmt.Sprint(inbox) != "[2 3 4 5 6]" || fmt.Sprint(cast) != `["all 0" "all 1" "all 2" "all 3" "all 4"]` {
+			t.Errorf("%v %v", inbox, cast)
+		}
+		alice.quiet()
+	})
+}
+
+func TestUnifiedRequests(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, nil))
+	alice := sign(t, auth.Grant{User: "alice"})
+	chatOnly := sign(t, auth.Grant{User: "alice", Patterns: &auth.Patterns{auth.Subscribe: {"chat.>"}}})
+	expired := sign(t, auth.Grant{User: "alice", Expires: time.Now().Add(-time.Minute).UnixMilli()})
+	const token, message = "GET /websocket/token", "POST /websocket/message"
+	for _, c := range []struct {
+		route, query, bearer, body string
+		status                     int
+		code                       string
+	}{
+		{token, "uniqueId=alice&clientType=app", unifiedKey, "", 200, ""},
+		{token, "uniqueId=alice&clientType=app", alice, "", 200, ""},
+		{token, "uniqueId=bob&clientType=app", alice, "", 403, "permission_denied"},
+		{token, "uniqueId=alice&clientType=app", chatOnly, "", 403, "permission_denied"},
+		{token, "uniqueId=alice&clientType=app", expired, "", 401, "expired_token"},
+		{token, "uniqueId=alice&clientType=app", "nonsense", "", 401, "bad_token"},
+		{token, "uniqueId=alice&clientType=app", "", "", 401, "unauthenticated"},
+		{token, "uniqueId=alice&clientType=app", "a-key-for-other-things", "", 403, "permission_denied"},
+		{token, "uniqueId=alice", unifiedKey, "", 400, "bad_request"},
+		{token, "clientType=app", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=~x&clientType=app", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=%FF&clientType=app", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=%zz&clientType=app", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=alice&uniqueId=bob&clientType=app", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=alice&clientType=*", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=alice&clientType=app&user=root", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=alice&clientType=app&tags=a,,b", unifiedKey, "", 400, "bad_request"},
+		{token, "uniqueId=alice&clientType=app&tags=" + strings.Repeat("x,", 32) + "x", unifiedKey, "", 400, "bad_request"},
+		{message, "", unifiedKey, `{"toUniqueId":"bob"}`, 200, ""},
+		{message, "", alice, `{"toUniqueId":"alice","toClientType":"h5"}`, 200, ""},
+		{message, "", alice, `{"toUniqueId":"bob"}`, 403, "permission_denied"},
+		{message, "", alice, `{"toUniqueId":"alice","fromUniqueId":"bob"}`, 403, "permission_denied"},
+		{message, "", alice, `{"toUniqueId":"alice","fromClientType":"app"}`, 403, "permission_denied"},
+		{message, "", alice, `{"toUniqueId":"alice","sendType":"SERVER_TO_CLIENT"}`, 403, "permission_denied"},
+		{message, "", unifiedKey, `{"toUniqueId":"bob","sendType":"CLIENT_TO_CLIENT"}`, 400, "bad_request"},
+		{message, "", unifiedKey, `{"content":1}`, 400, "bad_request"},
+		{message, "", unifiedKey, `{"toUniqueId":`, 400, "bad_request"},
+		{message, "", unifiedKey, "{\"content\":\"\xff\"}", 400, "bad_request"},
+		{message, "", unifiedKey, `{"toUniqueId":"bob","content":"` + strings.Repeat("x", 70_000) + `"}`, 413, "too_large"},
+		{message, "", unifiedKey, `{"toUniqueId":"bob","content":"` + strings.Repeat("x", 140_000) + `"}`, 413, "too_large"},
+		{message, "", "", `{"toUniqueId":"bob"}`, 401, "unauthenticated"},
+	} {
+		method, path, _ := strings.Cut(c.route, " ")
+		if c.query != "" {
+			path += "?" + c.query
+		}
+		status, a := g.ask(method, path, c.bearer, c.body)
+		if status != c.status || a.Code != c.code || (a.Result == 0) != (c.status == 200) || a.Description == "" {
+			t.Errorf("%s?%.60s with %.20q, %.60s: %d %+v", c.route, c.query, c.bearer, c.body, status, a)
+		}
+		if c.code != "" && (a.Status != c.status || a.Message != a.Description || a.Type == "" || string(a.Data) != "null") {
+			t.Errorf("%s: no problem and envelope in one: %+v", c.route, a)
+		}
+		if c.bearer != "" && strings.Contains(fmt.Sprint(a.Description, a.Message), c.bearer) {
+			t.Error("the answer shows what the request authenticated with")
+		}
+	}
+	res, err := http.Get("http://" + g.addr + "/socket/x")
+	if err != nil || res.StatusCode != http.StatusUpgradeRequired {
+		t.Errorf("%v %v", res, err)
+	}
+	_ = res.Body.Close()
+}
+
+func TestUnifiedPublicURL(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
+		o.Unified.PublicURL, o.Unified.Prefix = "wss://dws.example.com:8086/", "/center"
+	}))
+	_, a := g.ask(http.MethodGet, "/center/websocket/token?uniqueId=alice&clientType=app", unifiedKey, "")
+	if !strings.HasPrefix(string(a.Data), `"wss://dws.example.com:8086/socket/`) {
+		t.Errorf("%s", a.Data)
+	}
+}
+
+func TestUnifiedTokenOpensOneSocket(t *testing.T) {
+	onBothUnified(t, func(t *testing.T, g *running) {
+		u := g.socketURL("alice", "app", "")
+		first := g.speakerAt(u)
+		first.quiet()
+		if code := g.speakerAt(u).ends(); code != wire.BadToken {
+			t.Errorf("used twice: closed with %v", code)
+		}
+		if code := g.speakerAt(u[:len(u)-1] + "x").ends(); code != wire.BadToken {
+			t.Errorf("changed: closed with %v", code)
+		}
+		if code := g.speakerAt("ws://" + g.addr + "/socket/").ends(); code != wire.BadToken {
+			t.Errorf("empty: closed with %v", code)
+		}
+		first.quiet()
+		// Another socket of the same client takes the session over; one of another type does not.
+		h5, second := g.speaker("alice", "h5", ""), g.speaker("alice", "app", "")
+		if code := first.ends(); code != wire.TakenOver {
+			t.Errorf("closed with %v", code)
+		}
+		second.quiet()
+		h5.quiet()
+	})
+}
+
+func TestUnifiedTokenEnds(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Unified.TokenLife = time.Second }))
+	u := g.socketURL("alice", "app", "")
+	ends := time.Now().Add(time.Second)
+	eventually(t, "the token to end", func() bool { return time.Now().After(ends) })
+	if code := g.speakerAt(u).ends(); code != wire.BadToken {
+		t.Errorf("closed with %v", code)
+	}
+	// A session that a client got with its own token lives no longer than that.
+	token := sign(t, auth.Grant{User: "alice", Expires: time.Now().Add(1500 * time.Millisecond).UnixMilli()})
+	_, a := g.ask(http.MethodGet, "/websocket/token?uniqueId=alice&clientType=app", token, "")
+	if err := json.Unmarshal(a.Data, &u); err != nil {
+		t.Fatal(a)
+	}
+	alice := g.speakerAt(u)
+	alice.quiet()
+	for kind := ""; kind != "ERROR"; { // what it says is refused before the connection is closed
+		alice.say(`{"messageId":"m","toUniqueId":"alice"}`)
+		m := alice.hear()
+		if kind = m.MessageType; kind == "ERROR" && !strings.Contains(string(m.Content), "expired_token") {
+			t.Errorf("%+v %s", m, m.Content)
+		}
+	}
+}
+
+// silence is a way to a server on which packets can be lost without either end being told.
+func (g *running) silence() (addr string, begin func()) {
+	g.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	silent, done := make(chan struct{}), make(chan struct{})
+	pass := func(to, from net.Conn) {
+		buf := make([]byte, 4<<10)
+		for {
+			n, err := from.Read(buf)
+			select {
+			case <-silent:
+				<-done
+				return
+			default:
+			}
+			if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
+				return
+			}
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		near, err := l.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", g.addr)
+		if err != nil {
+			return
+		}
+		back := make(chan struct{})
+		go func() { defer close(back); pass(near, far) }()
+		pass(far, near)
+		<-done
+		_, _ = near.Close(), far.Close()
+		<-back
+	}()
+	g.t.Cleanup(func() { close(done); _ = l.Close(); <-ended })
+	return l.Addr().String(), func() { close(silent) }
+}
+
+// A connection that dies without a word loses nothing: what the gateway has written, and nobody has got, comes again.
+func TestUnifiedSilentDeath(t *testing.T) {
+	onBothUnified(t, func(t *testing.T, g *running) {
+		addr, die := g.silence()
+		u := g.socketURL("alice", "app", "")
+		alice := g.speakerAt(strings.Replace(u, g.addr, addr, 1))
+		alice.quiet()
+		g.post(`{"toUniqueId":"alice","content":1}`)
+		alice.hears(" 1")
+		alice.quiet() // it has read the ping that came behind,
+		alice.quiet() // and the server its pong
+		die()
+		before := g.metric("jetwire_deliveries_total")
+		for i := range 20 {
+			g.post(fmt.Sprintf(`{"toUniqueId":"alice","content":%d}`, i+2))
+		}
+		eventually(t, "the socket to have taken it all", func() bool { return g.metric("jetwire_deliveries_total") == before+20 })
+		alice = g.speaker("alice", "app", "")
+		for i := range 20 {
+			alice.hears(fmt.Sprintf(" %d", i+2))
+		}
+		alice.quiet()
+	})
+}
+
+func TestUnifiedDrain(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, nil))
+	alice := g.speaker("alice", "app", "")
+	alice.quiet()
+	drained := make(chan error, 1)
+	go func() { drained <- g.Drain(t.Context()) }()
+	alice.told("RECONNECT", "", `"reason":"draining"`)
+	if code := alice.ends(); code != wire.Draining {
+		t.Errorf("closed with %v", code)
+	}
+	_ = alice.conn.Close()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+// What a backend publishes with its NATS client alone reaches unified clients, and what is no unified message becomes the content of one.
+func TestUnifiedFromNATS(t *testing.T) {
+	ns := natstest.Run(t)
+	g := start(t, ns, unifiedOn(t, nil))
+	alice := g.speaker("alice", "app", "")
+	alice.quiet()
+	nc := ns.Conn()
+	for subject, data := range map[string]string{unified.Inbox("alice"): `{"toUniqueId":"alice","messageType":"paid","content":1}`, "user.alice": `{"order":7}`} {
+		if err := nc.Publish(subject, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		m := alice.hear()
+		if m.SendType != "SERVER_TO_CLIENT" || m.Timestamp == 0 || m.MessageID == "" || string(m.Content) != "1" && string(m.Content) != `{"order":7}` {
+			t.Errorf("%+v %s", m, m.Content)
+		}
+	}
+	// A client who may write to the inbox is named, whatever the body says.
+	mallory := g.open()
+	mallory.send(`{"id":1,"connect":{"token":"` + sign(t, auth.Grant{User: "mallory", Patterns: &auth.Patterns{auth.Publish: {"user.>"}}}) + `"}}`)
+	mallory.next()
+	mallory.nextID = 1
+	mallory.publish("user.alice", `{"sendType":"SERVER_TO_CLIENT","fromUniqueId":"bank","fromClientType":"app","content":"pay"}`)
+	if m := alice.hears(`mallory "pay"`); m.SendType != "CLIENT_TO_CLIENT" || m.FromClientType != "" {
+		t.Errorf("%+v", m)
+	}
+}
