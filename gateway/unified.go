@@ -173,8 +173,11 @@ func (u *unifiedService) redeem(token string, done func(unified.Admission, error
 		if err == nil {
 			a, err = admission(value, u.sessions.Now())
 		}
-		if errors.Is(err, access.ErrInvalid) {
+		switch {
+		case errors.Is(err, access.ErrInvalid):
 			err = wire.BadToken.With("the token was used, has ended, or is not this server's; ask for a new one")
+		case errors.Is(err, auth.ErrExpired):
+			err = wire.ExpiredToken.Err()
 		}
 		done(a, err)
 	})
@@ -211,7 +214,9 @@ func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return nil, wire.ExpiredToken.Err()
-	case err != nil:
+	case errors.Is(err, auth.ErrRevoked):
+		return nil, wire.Revoked.Err()
+	case err != nil: // one-time tokens are for sockets
 		return nil, wire.BadToken.With("neither an API key of this server nor a token for it")
 	}
 	return grant, nil
@@ -252,18 +257,27 @@ func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified
 		}
 	}
 	type outcome struct {
-		reply wire.PublishReply
-		err   error
+		stored unified.Stored
+		err    error
 	}
 	answered := make(chan outcome, 1)
-	p := session.Publication{Channel: o.Channel, ID: o.ID, From: o.From, QoS: wire.AtLeastOnce, Body: o.Body}
-	if o.ID != "" {
-		p.QoS = wire.ExactlyOnce
+	if o.Op == auth.Command {
+		t := session.Task{Destination: o.Channel, ID: o.ID, From: o.From, Body: o.Body}
+		u.sessions.Backends.Command(t, func(r wire.TaskReply, err error) {
+			answered <- outcome{unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err}
+		})
+	} else {
+		p := session.Publication{Channel: o.Channel, ID: o.ID, From: o.From, QoS: wire.AtLeastOnce, Body: o.Body}
+		if o.ID != "" {
+			p.QoS = wire.ExactlyOnce
+		}
+		u.gateway.broker.Publish(p, func(r wire.PublishReply, err error) {
+			answered <- outcome{unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err}
+		})
 	}
-	u.gateway.broker.Publish(p, func(r wire.PublishReply, err error) { answered <- outcome{r, err} })
 	select {
 	case a := <-answered:
-		return unified.Stored{Seq: a.reply.Seq, Duplicate: a.reply.Duplicate}, a.err
+		return a.stored, a.err
 	case <-ctx.Done():
 		return unified.Stored{}, wire.Timeout.Err()
 	}

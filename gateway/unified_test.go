@@ -14,11 +14,13 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/natstest"
 )
 
@@ -580,5 +582,100 @@ func TestUnifiedFromNATS(t *testing.T) {
 	mallory.publish("user.alice", `{"sendType":"SERVER_TO_CLIENT","fromUniqueId":"bank","fromClientType":"app","content":"pay"}`)
 	if m := alice.hears(`mallory "pay"`); m.SendType != "CLIENT_TO_CLIENT" || m.FromClientType != "" {
 		t.Errorf("%+v", m)
+	}
+}
+
+// worker is a backend that has a NATS client and nothing of Jetwire's: a durable consumer of what clients send to the server.
+func worker(t *testing.T, ns *natstest.Server, business string) jetstream.Consumer {
+	t.Helper()
+	js, err := jetstream.New(ns.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := js.CreateOrUpdateConsumer(t.Context(), "jetwire_commands", jetstream.ConsumerConfig{
+		Durable: "worker", FilterSubject: "jetwire.command." + unified.Namespace + "." + business,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 300 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The whole sequence of the article that the service stands in for: a client gets its socket, tells the server something, a backend that
+// dies before it is done is replaced, the result comes by the socket, and a client tells another one.
+func TestUnifiedSequence(t *testing.T) {
+	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
+		g := start(t, ns, unifiedOn(t, func(o *gateway.Options) { change(o); o.Unified.ClientToClient = auth.SignedIn }))
+		backend := worker(t, ns, "payment")
+		app, h5 := g.speaker("alice", "app", ""), g.speaker("bob", "h5", "")
+		h5.quiet()
+		for range 2 { // a retry is the same message
+			app.say(`{"messageId":"pay-1","messageType":"pay","businessType":"payment","content":{"order":7}}`)
+		}
+		app.told("ACK", "pay-1", `"duplicate":false`)
+		app.told("ACK", "pay-1", `"duplicate":true`)
+		for attempt := range uint64(2) { // the first one dies without an ack
+			m, err := backend.Next(jetstream.FetchMaxWait(wait))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b body
+			if err := json.Unmarshal(m.Data(), &b); err != nil {
+				t.Fatal(err)
+			}
+			if b.FromUniqueID != "alice" || b.FromClientType != "app" || b.SendType != "CLIENT_TO_SERVER" || b.MessageType != "pay" || string(b.Content) != `{"order":7}` || b.MessageID != "pay-1" {
+				t.Fatalf("%s", m.Data())
+			}
+			meta, err := m.Metadata()
+			if err != nil || meta.NumDelivered != attempt+1 {
+				t.Fatalf("%+v, %v", meta, err)
+			}
+			if attempt == 1 {
+				if err := m.DoubleAck(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		g.post(`{"messageType":"paid","businessType":"payment","toUniqueId":"alice","toClientType":"app","content":{"order":7,"paid":true}}`)
+		app.hears(` {"order":7,"paid":true}`)
+		app.say(`{"sendType":"CLIENT_TO_CLIENT","toUniqueId":"bob","toClientType":"h5","content":"see my order"}`)
+		h5.hears(`alice "see my order"`)
+		if info, err := backend.Info(t.Context()); err != nil || info.NumPending+uint64(info.NumAckPending) != 0 {
+			t.Errorf("%+v, %v", info, err)
+		}
+		// The same by HTTP.
+		token := sign(t, auth.Grant{User: "carol"})
+		if status, a := g.ask(http.MethodPost, "/websocket/message", token, `{"businessType":"payment","content":"by HTTP"}`); status != http.StatusOK {
+			t.Fatalf("%d %+v", status, a)
+		}
+		m, err := backend.Next(jetstream.FetchMaxWait(wait))
+		if err != nil || !strings.Contains(string(m.Data()), `"fromUniqueId":"carol"`) {
+			t.Fatalf("%v, %v", m, err)
+		}
+		if err := m.Ack(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A user whose tokens are revoked loses sockets, too, and the tokens for them.
+func TestUnifiedRevoked(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, nil))
+	alice := g.speaker("alice", "app", "")
+	alice.quiet()
+	unused := g.socketURL("alice", "app", "")
+	bearer := sign(t, auth.Grant{User: "alice"})
+	if err := g.Revoke(t.Context(), access.Revocation{User: "alice", Before: time.Now().Add(time.Second)}); err != nil {
+		t.Fatal(err)
+	}
+	if code := alice.ends(); code != wire.Revoked {
+		t.Errorf("closed with %v", code)
+	}
+	if code := g.speakerAt(unused).ends(); code != wire.Revoked {
+		t.Errorf("closed with %v", code)
+	}
+	if status, a := g.ask(http.MethodGet, "/websocket/token?uniqueId=alice&clientType=app", bearer, ""); status != http.StatusUnauthorized || a.Code != "revoked" {
+		t.Errorf("%d %+v", status, a)
 	}
 }

@@ -182,6 +182,10 @@ func (s *Socket) do(m *Message, id string) error {
 	n := s.nextID
 	s.asked[n] = id
 	s.mu.Unlock()
+	if op == auth.Command {
+		s.session.Receive(true, wire.AppendTask(nil, n, &wire.Task{Destination: to, Data: body, ID: id}))
+		return nil
+	}
 	c := wire.Publish{Channel: to, Data: body, ID: id, QoS: wire.AtLeastOnce}
 	if id != "" {
 		c.QoS = wire.ExactlyOnce
@@ -209,6 +213,8 @@ func (s *Socket) told(in *wire.Incoming) error {
 		s.begins(in.Subscribe.Channel, in.Subscribe.Epoch)
 	case wire.KindPublish:
 		s.confirm(in.ID, Stored{in.Publish.Seq, in.Publish.Duplicate})
+	case wire.KindCommand:
+		s.confirm(in.ID, Stored{in.Task.Seq, in.Task.Duplicate})
 	case wire.KindError:
 		s.failed(in.ID, &in.Error)
 	case wire.KindUnsubscribed: // nothing would reach the client any more: it has to come back
