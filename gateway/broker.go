@@ -153,6 +153,8 @@ var wireErrors = []struct {
 	{devices.ErrClosed, wire.Unavailable, false},
 	{access.ErrUnavailable, wire.Unavailable, false},
 	{access.ErrFull, wire.Unavailable, false},
+	{access.ErrInvalid, wire.BadToken, false},
+	{access.ErrBadRequest, wire.BadRequest, true},
 	{context.Canceled, wire.Unavailable, false},
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jetwire/jetwire/gateway/api"
+	"github.com/jetwire/jetwire/gateway/api/service"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/transport"
@@ -46,6 +48,8 @@ type Gateway struct {
 	metrics  *metrics
 
 	everywhere *everywhere
+	api        *api.API
+	service    *service.Service
 
 	address  atomic.Pointer[string] // nil: it does not listen yet
 	draining chan struct{}          // closed when Drain begins: /readyz says no
@@ -121,12 +125,19 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.everywhere = newEverywhere(g)
 	g.unified = newUnified(g)
+	g.api = newAPI(g)
 	g.sockets, err = transport.New(g.transportOptions())
 	if err != nil {
 		return nil, errors.Join(err, g.closeParts())
 	}
 	g.everywhere.serving.Store(true)
 	g.sweeper.start(g.sockets.Each)
+	g.service, err = service.Start(service.Options{
+		Connect: so.Connect, API: g.api, Gateway: g.cluster.ID(), Release: o.Version, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, errors.Join(err, g.closeParts())
+	}
 	o.Metrics.MustRegister(g.metrics)
 	return g, nil
 }
@@ -237,6 +248,9 @@ func (g *Gateway) Close() error {
 func (g *Gateway) closeParts() error {
 	var errs []error
 	g.sweeper.close()
+	if g.service != nil {
+		g.service.Close()
+	}
 	if g.sockets != nil {
 		errs = append(errs, g.sockets.Close())
 	}

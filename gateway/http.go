@@ -15,7 +15,8 @@ func newHTTP(g *Gateway) http.Handler {
 	mux.HandleFunc("GET /readyz", g.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.opt.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("/debug/pprof/", newDebug(g.opt.APIKeys))
-	mux.Handle(api.Path, newAPI(g).Handler(g.opt.APIKeys))
+	mux.HandleFunc("GET "+api.DocumentPath, api.Document)
+	mux.Handle(api.Path, g.api.Handler(g.opt.APIKeys))
 	mux.HandleFunc(Path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this address speaks WebSocket: send an upgrade request", http.StatusUpgradeRequired)

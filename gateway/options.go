@@ -39,6 +39,8 @@ type Options struct {
 	Streams streams.Options
 	// Verifier checks the tokens of connect.
 	Verifier *auth.Verifier
+	// Sign makes the tokens that backends ask for; nil: this server cannot.
+	Sign func(auth.Grant) (string, error)
 	// APIKeys open what is for operators and backends, each for its scopes.
 	APIKeys auth.Keys
 	// Rules are those of the listed namespaces; others have DefaultRules. "user" is auth.UserRules unless it is listed. If any is

@@ -2,21 +2,28 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/jetwire/jetwire/gateway/api"
+	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/access"
 )
 
 // backends is what the server API asks the gateway for.
 type backends struct{ g *Gateway }
 
-var _ api.Log = backends{}
+var (
+	_ api.Log    = backends{}
+	_ api.Tokens = backends{}
+)
 
 func newAPI(g *Gateway) *api.API {
 	b := backends{g}
-	return api.New(api.Options{Log: b, Cluster: g.everywhere, RequestBytes: g.opt.Limits.RequestBytes, Logger: g.opt.Logger})
+	return api.New(api.Options{Log: b, Cluster: g.everywhere, Tokens: b, RequestBytes: g.opt.Limits.RequestBytes, Logger: g.opt.Logger})
 }
 
 func (b backends) Publish(p api.Publication, done func(wire.PublishReply, error)) {
@@ -43,4 +50,26 @@ func (b backends) History(ctx context.Context, h wire.History) (wire.HistoryRepl
 	case <-ctx.Done():
 		return wire.HistoryReply{}, ctx.Err()
 	}
+}
+
+func (b backends) Sign(g auth.Grant) (string, error) {
+	if b.g.opt.Sign == nil {
+		return "", wire.NotFound.With("this server has no secret to sign tokens with: ask for one_time, or sign them where the key is")
+	}
+	return b.g.opt.Sign(g)
+}
+
+func (b backends) Ticket(ctx context.Context, g auth.Grant, ttl time.Duration) (string, error) {
+	ticket, err := b.g.Ticket(ctx, g, ttl)
+	if err != nil && !errors.Is(err, auth.ErrBadToken) {
+		err = wireError(err)
+	}
+	return ticket, err
+}
+
+func (b backends) Revoke(ctx context.Context, r api.Revocation) error {
+	if err := b.g.Revoke(ctx, access.Revocation(r)); err != nil {
+		return wireError(err)
+	}
+	return nil
 }

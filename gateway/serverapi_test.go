@@ -7,8 +7,12 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
@@ -56,12 +60,45 @@ func (g *running) request(method, path, body string, change func(*http.Request))
 // call does an operation, which must succeed, and reads its reply into r.
 func (g *running) call(name, body string, r any) {
 	g.t.Helper()
+	operation := strings.ToUpper(name[:1]) + name[1:]
+	g.conforms(operation+"Request", body)
 	resp, text := g.request(http.MethodPost, "/v1/"+name, body, nil)
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" {
 		g.t.Fatalf("%s %s: %d %s", name, body, resp.StatusCode, text)
 	}
+	if name == "send" {
+		operation = "Publish"
+	}
+	g.conforms(operation+"Reply", text)
 	if err := json.Unmarshal([]byte(text), r); err != nil {
 		g.t.Fatalf("%s: %v", text, err)
+	}
+}
+
+// conforms checks a request or a reply against the document that the gateway itself serves.
+func (g *running) conforms(schema, text string) {
+	g.t.Helper()
+	status, served := g.get("/v1/openapi.json")
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(served))
+	if status != http.StatusOK || err != nil {
+		g.t.Fatalf("the document: %d %v", status, err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
+	if err := c.AddResource("urn:api", doc); err != nil {
+		g.t.Fatal(err)
+	}
+	compiled, err := c.Compile("urn:api#/components/schemas/" + schema)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err == nil {
+		err = compiled.Validate(value)
+	}
+	if err != nil {
+		g.t.Errorf("%.500s is no %s: %v", text, schema, err)
 	}
 }
 
@@ -83,6 +120,7 @@ func (g *running) refusedCall(status int, code wire.Code, method, path, body str
 	if resp.StatusCode != status || p.Status != status || p.Code != code || p.Message == "" || p.Detail != p.Message || p.Title == "" || !strings.HasSuffix(p.Type, code.String()) {
 		g.t.Errorf("%s %.100s: %d %s, want %d %v", path, body, resp.StatusCode, text, status, code)
 	}
+	g.conforms("Problem", text)
 	if strings.Contains(text, apiKey) || strings.Contains(text, historyKey) {
 		g.t.Errorf("the key is shown: %s", text)
 	}
@@ -270,6 +308,59 @@ func TestServerAPIRefuses(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("with a charset: %d", resp.StatusCode)
 	}
+}
+
+func TestServerAPIMakesTokens(t *testing.T) {
+	keys := withKeys(t)
+	g := start(t, natstest.Run(t), func(o *gateway.Options) {
+		keys(o)
+		o.Sign = func(g auth.Grant) (string, error) { return auth.Sign(secret, g) }
+	})
+	var r api.TokenReply
+	g.call("token", `{"user":"alice","expires_in":60,"subscribe":["chat.{user}"],"publish":[]}`, &r)
+	if left := time.Until(time.UnixMilli(r.Expires)); r.User != "alice" || left > time.Minute || left < 50*time.Second {
+		t.Errorf("%+v", r)
+	}
+	alice := g.open()
+	alice.send(`{"id":1,"connect":{"token":"` + r.Token + `"}}`)
+	if in := alice.next(); in.Connect.User != "alice" || in.Connect.Expires/1000 != r.Expires/1000 {
+		t.Fatalf("%+v", in)
+	}
+	alice.nextID = 1
+	alice.must("subscribe", `"channel":"chat.alice"`)
+	alice.must("history", `"channel":"chat.bob"`)
+	alice.refused(wire.PermissionDenied, "subscribe", `"channel":"chat.bob"`)
+	alice.refused(wire.PermissionDenied, "publish", `"channel":"chat.alice","data":1`)
+	g.call("token", `{"user":"alice","one_time":true,"redeem_within":5}`, &r)
+	if r.Token == "" || strings.Count(r.Token, ".") == 2 {
+		t.Errorf("%+v", r)
+	}
+	for body, why := range map[string]string{
+		`{}`: "user is missing", `{"user":"~a"}`: "begins with ~", `{"user":" a"}`: "space", `{"user":"a","subscribe":["a..b"]}`: "pattern",
+		`{"user":"a.b","subscribe":["chat.{user}"]}`: "{user}", `{"user":"a","subscribe":null}`: "subscribe must not be null",
+		`{"user":"a","expires_in":0}`: "expires_in", `{"user":"a","redeem_within":5}`: "one_time", `{"user":"a","one_time":true,"redeem_within":86401}`: "redeem_within",
+		`{"user":"a","one_time":true,"publish":["*b"]}`: "pattern", `{"user":"a","admin":true}`: "admin: no such field",
+	} {
+		if p := g.refusedCall(400, wire.BadRequest, "POST", "/v1/token", body, nil); !strings.Contains(p.Message, why) {
+			t.Errorf("%s: %s", body, p.Message)
+		}
+	}
+	for body, why := range map[string]string{
+		`{}`: "either", `{"user":"a","token_id":"b"}`: "either", `{"token_id":"b","ban":true}`: "user's", `{"user":"a","ban":true,"before":1}`: "exclude",
+		`{"user":"a","before":-1}`: "before", `{"user":"a","until":"x"}`: "until must be an integer",
+	} {
+		if p := g.refusedCall(400, wire.BadRequest, "POST", "/v1/revoke", body, nil); !strings.Contains(p.Message, why) {
+			t.Errorf("%s: %s", body, p.Message)
+		}
+	}
+	var revoked api.RevokeReply
+	g.call("revoke", `{"token_id":"t1"}`, &revoked)
+	g.call("revoke", `{"user":"alice"}`, &revoked)
+	if age := time.Since(time.UnixMilli(revoked.Revoked)); age < 0 || age > wait {
+		t.Errorf("%+v", revoked)
+	}
+	unable := start(t, natstest.Run(t), keys)
+	unable.refusedCall(404, wire.NotFound, "POST", "/v1/token", `{"user":"alice"}`, nil)
 }
 
 // With NATS away nothing hangs, and nothing is said to be stored.

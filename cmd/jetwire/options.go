@@ -40,6 +40,7 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 	o := gateway.Options{
 		Streams:      streamOptions(cfg, nc, sync, log),
 		Verifier:     verifier,
+		Sign:         func(g auth.Grant) (string, error) { return auth.Sign(secret, g) },
 		APIKeys:      keys,
 		Rules:        map[string]auth.Rules{},
 		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),

@@ -36,6 +36,14 @@ type Cluster interface {
 	Info(ctx context.Context) (InfoReply, error)
 }
 
+// Tokens makes tokens and takes them back. Its errors wrap auth.ErrBadToken for what no token may say.
+type Tokens interface {
+	Sign(g auth.Grant) (string, error)
+	// Ticket makes a token that can be used once, within ttl.
+	Ticket(ctx context.Context, g auth.Grant, ttl time.Duration) (string, error)
+	Revoke(ctx context.Context, r Revocation) error
+}
+
 // Publication is a message on its way in. The body is not changed after Publish was called.
 type Publication struct {
 	Channel, ID, From string // From: empty, the message has no sender
@@ -57,10 +65,11 @@ const (
 	MaxUsers      = 10_000 // in an answer about presence
 )
 
-// Options configures an API. Log and Cluster are required; the zero value of each of the others means its default.
+// Options configures an API. The first three are required; the zero value of each of the others means its default.
 type Options struct {
 	Log     Log
 	Cluster Cluster
+	Tokens  Tokens
 
 	RequestBytes int           // of a request
 	Concurrent   int           // requests that are served at a time; more are refused as unavailable
@@ -138,7 +147,7 @@ func (a *API) do(ctx context.Context, op *operation, c Caller, body []byte) ([]b
 	defer cancel()
 	reply, err := op.begin(ctx, c, body)()
 	if err != nil {
-		return nil, a.refusal(op.name, err)
+		return nil, a.refusal(op.Name, err)
 	}
 	return reply, nil
 }

@@ -51,7 +51,7 @@ func (a *API) batch(ctx context.Context, c Caller, q *BatchRequest) func() (Batc
 				parts = append(parts, part{wait: func() ([]byte, error) { return nil, e }})
 				continue
 			}
-			parts = append(parts, part{name, op.scope == auth.ScopePublish, op.begin(ctx, c, request)})
+			parts = append(parts, part{name, op.Scope == auth.ScopePublish, op.begin(ctx, c, request)})
 		}
 	}
 	return func() (r BatchReply, err error) {

@@ -39,7 +39,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, c Caller) {
 		return
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		fail(w, http.StatusMethodNotAllowed, wire.BadRequest.With(op.name+" takes POST"))
+		fail(w, http.StatusMethodNotAllowed, wire.BadRequest.With(op.Name+" takes POST"))
 		return
 	}
 	if e := op.admit(c); e != nil {

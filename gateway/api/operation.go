@@ -14,8 +14,7 @@ import (
 
 // operation is one line of the table.
 type operation struct {
-	name           string
-	scope          auth.Scope   // empty: that of each part decides
+	Operation
 	request, reply reflect.Type // structs; a field without omitzero is required
 	// begin reads a request and begins with it; what it returns waits for the reply. Messages stand in the log in the order in which
 	// their operations began.
@@ -25,23 +24,40 @@ type operation struct {
 // operations is the table.
 func (a *API) operations() []operation {
 	return []operation{
-		begun("publish", auth.ScopePublish, a.publish),
-		begun("broadcast", auth.ScopePublish, a.broadcast),
-		begun("send", auth.ScopePublish, a.send),
-		whole("history", auth.ScopeHistory, a.history),
-		whole("presence", auth.ScopePresence, a.presence),
-		whole("subscriptions", auth.ScopeSubscriptions, a.subscriptions),
-		whole("disconnect", auth.ScopeDisconnect, a.disconnect),
-		whole("unsubscribe", auth.ScopeUnsubscribe, a.unsubscribe),
-		whole("info", auth.ScopeInfo, a.info),
-		begun("batch", "", a.batch),
+		begun("publish", auth.ScopePublish, "Publish one message to a channel.", a.publish),
+		begun("broadcast", auth.ScopePublish, "Publish one message to many channels.", a.broadcast),
+		begun("send", auth.ScopePublish, "Publish one message to a user's inbox, the channel user.USER.", a.send),
+		whole("history", auth.ScopeHistory, "Read a page of a channel's past.", a.history),
+		whole("presence", auth.ScopePresence, "Tell who is subscribed to a channel now, over all gateways.", a.presence),
+		whole("subscriptions", auth.ScopeSubscriptions, "Tell a user's connections, on all gateways, and what they are subscribed to.", a.subscriptions),
+		whole("disconnect", auth.ScopeDisconnect, "End the connections of a user, or one session, on all gateways.", a.disconnect),
+		whole("unsubscribe", auth.ScopeUnsubscribe, "End a user's subscriptions of a channel or pattern, on all gateways.", a.unsubscribe),
+		whole("token", auth.ScopeToken, "Make a token with which a client connects.", a.token),
+		whole("revoke", auth.ScopeRevoke, "Take tokens back, on all gateways; connections that were made with them end.", a.revoke),
+		whole("info", auth.ScopeInfo, "Tell which gateways there are, and which streams this one has open.", a.info),
+		begun("batch", "", "Do several operations; each has its own result, and needs its own scope.", a.batch),
 	}
 }
 
+// Operation is what others may know of an operation.
+type Operation struct {
+	Name, Summary string
+	Scope         auth.Scope // empty: that of each part decides
+}
+
+// Operations are all there are.
+func (a *API) Operations() []Operation {
+	list := make([]Operation, len(a.table))
+	for i := range a.table {
+		list[i] = a.table[i].Operation
+	}
+	return list
+}
+
 // begun makes an operation that begins at once and is waited for later.
-func begun[Q, R any](name string, scope auth.Scope, f func(context.Context, Caller, *Q) (wait func() (R, error))) operation {
+func begun[Q, R any](name string, scope auth.Scope, summary string, f func(context.Context, Caller, *Q) (wait func() (R, error))) operation {
 	return operation{
-		name: name, scope: scope, request: reflect.TypeFor[Q](), reply: reflect.TypeFor[R](),
+		Operation: Operation{Name: name, Summary: summary, Scope: scope}, request: reflect.TypeFor[Q](), reply: reflect.TypeFor[R](),
 		begin: func(ctx context.Context, c Caller, body []byte) func() ([]byte, error) {
 			q := new(Q)
 			if err := read(body, q); err != nil {
@@ -60,8 +76,8 @@ func begun[Q, R any](name string, scope auth.Scope, f func(context.Context, Call
 }
 
 // whole makes an operation that does everything when it is waited for.
-func whole[Q, R any](name string, scope auth.Scope, f func(context.Context, Caller, *Q) (R, error)) operation {
-	return begun(name, scope, func(ctx context.Context, c Caller, q *Q) func() (R, error) {
+func whole[Q, R any](name string, scope auth.Scope, summary string, f func(context.Context, Caller, *Q) (R, error)) operation {
+	return begun(name, scope, summary, func(ctx context.Context, c Caller, q *Q) func() (R, error) {
 		return func() (R, error) { return f(ctx, c, q) }
 	})
 }
@@ -74,7 +90,7 @@ func failed[R any](err error) func() (R, error) {
 // find returns the operation of that name; nil: there is none.
 func (a *API) find(name string) *operation {
 	for i := range a.table {
-		if a.table[i].name == name {
+		if a.table[i].Name == name {
 			return &a.table[i]
 		}
 	}
@@ -87,10 +103,10 @@ func unknown(name string) *wire.Error {
 
 // admit refuses a caller without the operation's scope.
 func (op *operation) admit(c Caller) *wire.Error {
-	if op.scope == "" || c.May(op.scope) == nil {
+	if op.Scope == "" || c.May(op.Scope) == nil {
 		return nil
 	}
-	return wire.PermissionDenied.With("this API key is not for " + op.name + ": that takes the scope " + string(op.scope) + " (api.keys in the server's configuration)")
+	return wire.PermissionDenied.With("this API key is not for " + op.Name + ": that takes the scope " + string(op.Scope) + " (api.keys in the server's configuration)")
 }
 
 // appender is a reply that encodes itself: bodies in it are to leave as they were published.
