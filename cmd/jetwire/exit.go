@@ -25,8 +25,8 @@ const (
    0    success; for serve also an orderly end after SIGINT or SIGTERM
    1    failure
    2    wrong usage or configuration
-   3    refused: the token, or a permission
-   4    unavailable, or no answer in time (the outcome of a publish may be unknown)
+   3    refused: the token, a permission, or by a backend
+   4    unavailable, or no answer in time (the outcome may be unknown)
    130  interrupted`
 )
 
@@ -66,7 +66,7 @@ func exitCode(err error) int {
 // answerCode is the exit code for what the server answered.
 func answerCode(c wire.Code) int {
 	switch c {
-	case wire.BadToken, wire.ExpiredToken, wire.Unauthenticated, wire.PermissionDenied:
+	case wire.BadToken, wire.ExpiredToken, wire.Unauthenticated, wire.PermissionDenied, wire.Refused:
 		return exitRefused
 	case wire.BadChannel:
 		return exitUsage

@@ -18,6 +18,8 @@ import (
 	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
+	"github.com/jetwire/jetwire/streams/commands"
+	"github.com/jetwire/jetwire/streams/dead"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -78,6 +80,7 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 			Logger:   log,
 		},
 	}
+	o.Commands = commandOptions(cfg)
 	o.Access = access.Options{Replicas: o.Devices.Replicas, Memory: o.Devices.Memory}
 	for name, ns := range cfg.Namespaces {
 		o.Rules[name] = rules(&ns, builtinRules(name))
@@ -94,6 +97,35 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 		o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	return o, nil
+}
+
+// commandOptions says how commands are kept. What an embedded store that is small cannot set aside for them is not asked for: see fit.
+func commandOptions(cfg *config.Config) commands.Options {
+	replicas := cmp.Or(cfg.Commands.Replicas, cfg.Default.Replicas)
+	memory := cfg.Commands.Storage == "memory"
+	return commands.Options{
+		Memory:         memory,
+		Replicas:       replicas,
+		MaxAge:         time.Duration(cfg.Commands.MaxAge),
+		MaxBytes:       int64(cfg.Commands.MaxBytes),
+		DedupWindow:    time.Duration(cfg.Commands.DedupWindow),
+		Timeout:        time.Duration(cfg.Limits.PublishTimeout),
+		Calls:          cfg.Limits.Calls,
+		NamespaceCalls: cfg.Limits.CallsPerNamespace,
+		MaxCallTimeout: time.Duration(cfg.Limits.CallTimeout),
+		MaxReply:       int(min(cfg.Limits.CallReplyBytes, cfg.Limits.QueueBytes)), // which hold it while it waits for its socket
+		ServerSyncs:    cfg.Default.Sync == config.SyncAlways,
+		Dead: dead.Options{
+			Memory: memory, Replicas: replicas, MaxAge: time.Duration(cfg.DeadLetters.MaxAge), MaxBytes: int64(cfg.DeadLetters.MaxBytes),
+		},
+	}
+}
+
+// fit lowers what the streams of commands may hold where the embedded store is small: JetStream sets it aside.
+func fit(o *commands.Options, store int64) {
+	const part = 8
+	o.MaxBytes = min(o.MaxBytes, max(store/part, 1))
+	o.Dead.MaxBytes = min(o.Dead.MaxBytes, max(store/part, 1))
 }
 
 func closesSlow(ns *config.Namespace) bool { return ns.Slow == "disconnect" }

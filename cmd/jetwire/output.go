@@ -143,6 +143,46 @@ func (p *printer) published(channel string, r client.PublishReply) error {
 	return err
 }
 
+// commandLine is the answer to a command as one line of JSON.
+type commandLine struct {
+	Destination string `json:"destination"`
+	Seq         uint64 `json:"seq"`
+	Duplicate   bool   `json:"duplicate"`
+	Durability  string `json:"durability"`
+}
+
+func (p *printer) commanded(r client.CommandReply) error {
+	if p.enc != nil {
+		return p.enc.Encode(commandLine(r))
+	}
+	before := ""
+	if r.Duplicate {
+		before = ", stored before"
+	}
+	_, err := fmt.Fprintf(p.w, "%s  #%d%s (%s)\n", r.Destination, r.Seq, before, r.Durability)
+	return err
+}
+
+// answerLine is a backend's answer as one line of JSON.
+type answerLine struct {
+	Destination string          `json:"destination"`
+	Data        json.RawMessage `json:"data"`
+	Encoding    string          `json:"encoding,omitempty"` // as in messageLine
+}
+
+func (p *printer) answered(destination string, body []byte) error {
+	e := wire.EncodingOf(body)
+	if p.enc != nil {
+		return p.enc.Encode(answerLine{destination, wire.AppendData(nil, body, e), encodingName(e)})
+	}
+	text := string(body)
+	if e == wire.Base64 {
+		text = fmt.Sprintf("(%d bytes) %q", len(body), body)
+	}
+	_, err := fmt.Fprintln(p.w, visible(text))
+	return err
+}
+
 func (p *printer) flush() error { return p.w.Flush() }
 
 // visible replaces what could command a terminal, or deceive its reader, by escapes: messages come from others.

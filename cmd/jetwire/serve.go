@@ -105,6 +105,7 @@ func (s *server) start(ctx context.Context) error {
 	}
 	if s.nats != nil {
 		o.Streams.Fault = s.nats.Fault
+		fit(&o.Commands, s.nats.MaxStore())
 		o.Streams.Alone = s.cfg.NATS.Listen == ""
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)

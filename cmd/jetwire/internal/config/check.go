@@ -17,7 +17,7 @@ import (
 
 // Check returns everything that is wrong with c, joined. It does not read files, nor ask the network.
 func (c *Config) Check() error {
-	errs := []error{c.checkAddresses(), c.checkLimits(), c.Default.check("default", c)}
+	errs := []error{c.checkAddresses(), c.checkLimits(), c.checkCommands(), c.Default.check("default", c)}
 	if c.Token.Secret != "" && c.Token.SecretFile != "" {
 		errs = append(errs, errors.New("token: secret and secret_file are both given"))
 	}
@@ -115,6 +115,14 @@ func (c *Config) checkLimits() error {
 		{"limits.ack_wait", int64(l.AckWait), 1e7, false},
 		{"limits.unacked", int64(l.Unacked), 1, false},
 		{"limits.devices_per_user", int64(l.DevicesPerUser), 1, false},
+		{"limits.calls", int64(l.Calls), 1, false},
+		{"limits.calls_per_namespace", int64(l.CallsPerNamespace), 1, false},
+		{"limits.call_timeout", int64(l.CallTimeout), 1e6, false},
+		{"limits.call_reply_bytes", int64(l.CallReplyBytes), 1, false},
+		{"commands.max_bytes", int64(c.Commands.MaxBytes), 64 << 10, false},
+		{"commands.dedup_window", int64(c.Commands.DedupWindow), 1e8, false},
+		{"dead_letters.max_age", int64(c.DeadLetters.MaxAge), 1e9, false},
+		{"dead_letters.max_bytes", int64(c.DeadLetters.MaxBytes), 64 << 10, false},
 		{"devices.expiry", int64(c.Devices.Expiry), 1e9, false},
 		{"memory.index_bytes", int64(c.Memory.IndexBytes), 1 << 16, false},
 		{"memory.ring_bytes", int64(c.Memory.RingBytes), 1 << 10, false},

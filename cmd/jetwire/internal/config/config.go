@@ -20,6 +20,8 @@ import (
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/streams"
+	"github.com/jetwire/jetwire/streams/commands"
+	"github.com/jetwire/jetwire/streams/dead"
 	"github.com/jetwire/jetwire/streams/devices"
 )
 
@@ -31,17 +33,19 @@ const (
 
 // Config is everything a server can be told. Default returns what holds where nothing is said.
 type Config struct {
-	Listen        string   `yaml:"listen"` // HOST:PORT of WebSockets and HTTP
-	Data          string   `yaml:"data"`   // directory of the secret and the embedded store
-	InsecureNoTLS bool     `yaml:"insecure_no_tls"`
-	TLS           TLS      `yaml:"tls"`
-	NATS          NATS     `yaml:"nats"`
-	Token         Token    `yaml:"token"`
-	API           API      `yaml:"api"`
-	Origins       []string `yaml:"origins"` // besides the server's own
-	Limits        Limits   `yaml:"limits"`
-	Memory        Memory   `yaml:"memory"`
-	Devices       Devices  `yaml:"devices"`
+	Listen        string      `yaml:"listen"` // HOST:PORT of WebSockets and HTTP
+	Data          string      `yaml:"data"`   // directory of the secret and the embedded store
+	InsecureNoTLS bool        `yaml:"insecure_no_tls"`
+	TLS           TLS         `yaml:"tls"`
+	NATS          NATS        `yaml:"nats"`
+	Token         Token       `yaml:"token"`
+	API           API         `yaml:"api"`
+	Origins       []string    `yaml:"origins"` // besides the server's own
+	Limits        Limits      `yaml:"limits"`
+	Memory        Memory      `yaml:"memory"`
+	Devices       Devices     `yaml:"devices"`
+	Commands      Commands    `yaml:"commands"`
+	DeadLetters   DeadLetters `yaml:"dead_letters"`
 
 	Default     DefaultNamespace     `yaml:"default"`
 	Namespaces  map[string]Namespace `yaml:"namespaces"`
@@ -96,6 +100,10 @@ type Limits struct {
 	AckWait               Duration `yaml:"ack_wait"`      // without an ack for so long a device's messages are sent again
 	Unacked               int      `yaml:"unacked"`       // messages of one subscription of a device that wait for acks
 	DevicesPerUser        int      `yaml:"devices_per_user"`
+	Calls                 int      `yaml:"calls"`               // to backends, under way
+	CallsPerNamespace     int      `yaml:"calls_per_namespace"` // of these, to destinations of one namespace
+	CallTimeout           Duration `yaml:"call_timeout"`        // how long a call may wait for its backend, at most
+	CallReplyBytes        Size     `yaml:"call_reply_bytes"`    // of a backend's answer
 
 	// Rates, and how much of each may come at once. A rate of 0 is no limit, a burst of 0 what the rate lets through in a second.
 	CommandsPerSecond           float64 `yaml:"commands_per_second"` // of one connection, of any kind
@@ -180,8 +188,14 @@ func Default() Config {
 			AckWait:            Duration(hub.DefaultAckWait),
 			Unacked:            hub.DefaultMaxUnacked,
 			DevicesPerUser:     devices.DefaultPerUser,
+			Calls:              commands.DefaultCalls,
+			CallsPerNamespace:  commands.DefaultNamespaceCalls,
+			CallTimeout:        Duration(commands.DefaultMaxCallTimeout),
+			CallReplyBytes:     commands.DefaultMaxReply,
 		},
 		Devices:      Devices{Expiry: Duration(devices.DefaultExpiry)},
+		Commands:     Commands{MaxBytes: commands.DefaultMaxBytes, DedupWindow: Duration(commands.DefaultDedupWindow)},
+		DeadLetters:  DeadLetters{MaxAge: Duration(dead.DefaultMaxAge), MaxBytes: dead.DefaultMaxBytes},
 		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		Sync:         true,

@@ -154,6 +154,9 @@ func (s *Server) reachable() string {
 // It must not be called after Shutdown.
 func (s *Server) Syncer() func() error { return s.store.syncer() }
 
+// MaxStore is how many bytes on disk the server may use.
+func (s *Server) MaxStore() int64 { return s.ns.JetStreamConfig().MaxStore }
+
 // Shutdown stops the server and waits for it; its streams are flushed. It may be called more than once.
 func (s *Server) Shutdown() {
 	s.once.Do(func() {
