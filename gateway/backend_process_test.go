@@ -46,9 +46,11 @@ func runBackend(url string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	for name, handle := range map[string]micro.HandlerFunc{
-		"quote": func(r micro.Request) { _ = r.Respond([]byte(`{"price":12,"for":"` + r.Headers().Get("Jw-From") + `"}`)) },
-		"sell":  func(r micro.Request) { _ = r.Error("409", "sold out", nil) },
-		"hang":  func(micro.Request) { fmt.Fprintln(out, "hanging") },
+		"quote": func(r micro.Request) {
+			_ = r.Respond([]byte(`{"price":12,"for":"` + r.Headers().Get("Jw-From") + `"}`))
+		},
+		"sell": func(r micro.Request) { _ = r.Error("409", "sold out", nil) },
+		"hang": func(micro.Request) { fmt.Fprintln(out, "hanging") },
 	} {
 		if err := svc.AddEndpoint(name, handle, micro.WithEndpointSubject("jetwire.call.billing."+name)); err != nil {
 			return err
@@ -188,12 +190,10 @@ func TestBackendIsKilled(t *testing.T) {
 		t.Errorf("a command that nobody is there for: %v", err)
 	}
 	startBackend(t, ns)
-	deadline := time.Now().Add(wait)
-	for info := queue.CachedInfo(); info.State.Msgs > 0 || info.State.LastSeq != n+1; time.Sleep(5 * time.Millisecond) {
-		if info, err = queue.Info(t.Context()); err != nil || time.Now().After(deadline) {
-			t.Fatalf("%+v, %v", info, err)
-		}
-	}
+	eventually(t, "all commands to be handled", func() bool {
+		info, err := queue.Info(t.Context())
+		return err == nil && info.State.Msgs == 0 && info.State.LastSeq == n+1
+	})
 	info, err := ledger.Info(t.Context(), jetstream.WithSubjectFilter("ledger.>"))
 	if err != nil || info.State.Msgs != n+1 || len(info.State.Subjects) != n+1 {
 		t.Errorf("%d commands, %d of them different, were handled, of %d: %v", info.State.Msgs, len(info.State.Subjects), n+1, err)

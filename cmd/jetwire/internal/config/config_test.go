@@ -396,3 +396,28 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestCommandsAreChecked(t *testing.T) {
+	for text, want := range map[string]string{
+		"commands: {storage: tape}":                "commands.storage",
+		"commands: {replicas: 3}":                  "commands.replicas",
+		"commands: {max_age: 1ms}":                 "commands.max_age",
+		"commands: {max_bytes: 1}":                 "commands.max_bytes",
+		"commands: {dedup_window: 1ms}":            "commands.dedup_window",
+		"dead_letters: {max_age: 1ms}":             "dead_letters.max_age",
+		"limits: {calls: 0}":                       "limits.calls",
+		"limits: {call_timeout: 2h}":               "limits.call_timeout",
+		"namespaces: {billing: {command: always}}": "namespaces.billing.command",
+	} {
+		c := read(t, text)
+		c.Data = "x"
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c := read(t, "commands: {max_age: 7d, max_bytes: 1GiB, storage: file}\ndead_letters: {max_age: 90d}\nlimits: {calls: 10, calls_per_namespace: 5, call_timeout: 1m}\nnamespaces: {billing: {command: granted, call: anyone}}")
+	c.Data = "x"
+	if err := c.Check(); err != nil {
+		t.Error(err)
+	}
+}
