@@ -46,6 +46,10 @@ func (g *Gateway) verify(token string, now time.Time) (*auth.Grant, error) {
 
 // redeem is session.Options.Redeem.
 func (g *Gateway) redeem(token string, done func(*auth.Grant, error)) {
+	if !access.IsTicket(token) {
+		g.opt.Verifier.Fetch(token, func(grant *auth.Grant, err error) { done(g.unrevoked(grant, err)) })
+		return
+	}
 	g.access.Redeem(ticketUse, token, func(claims []byte, err error) {
 		switch {
 		case errors.Is(err, access.ErrInvalid):

@@ -97,7 +97,7 @@ func TestDecodeReadsWhatEncodeWrote(t *testing.T) {
 
 // What a token says of its time of issue is read to the millisecond, whatever fractions a float64 has.
 func TestTimesToTheMillisecond(t *testing.T) {
-	for ms := now.UnixMilli(); ms < now.UnixMilli()+1000; ms++ {
+	for ms := now.UnixMilli() - 1000; ms < now.UnixMilli(); ms++ {
 		text, err := (&claims{Subject: "alice", IssuedAt: instant{time.UnixMilli(ms)}}).MarshalJSON()
 		if err != nil {
 			t.Fatal(err)
@@ -119,10 +119,6 @@ func TestVerifyRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hs512, err := jwt.NewWithClaims(jwt.SigningMethodHS512, jwt.MapClaims{"sub": "alice"}).SignedString(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
 	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{"sub": "alice"}).SignedString(jwt.UnsafeAllowNoneSignatureType)
 	if err != nil {
 		t.Fatal(err)
@@ -136,16 +132,15 @@ func TestVerifyRefuses(t *testing.T) {
 		{"padding", good + "=", "signature"},
 		{"too long", claim(`{"sub":"alice","x":"` + strings.Repeat("x", 8192) + `"}`), "too long"},
 		{"header no JSON", raw(`x`, `{"sub":"alice"}`), "not a JSON web token"},
-		{"header null", raw(`null`, `{"sub":"alice"}`), "HS256"},
-		{"no alg", raw(`{}`, `{"sub":"alice"}`), "HS256"},
-		{"unknown alg", raw(`{"alg":"HS257"}`, `{"sub":"alice"}`), "HS256"},
-		{"alg in lower case", raw(`{"alg":"hs256"}`, `{"sub":"alice"}`), "HS256"},
-		{"alg none, unsigned", none, "HS256"},
-		{"alg none, header edited", b64(`{"alg":"none"}`) + "." + parts[1] + ".", "HS256"},
-		{"alg none, signed as HS256", raw(`{"alg":"none"}`, `{"sub":"alice"}`), "HS256"},
-		{"alg RS256, signed with HMAC", raw(`{"alg":"RS256"}`, `{"sub":"alice"}`), "HS256"},
-		{"alg RS256, signed with RSA", rs, "HS256"},
-		{"alg HS512", hs512, "HS256"},
+		{"header null", raw(`null`, `{"sub":"alice"}`), "algorithm"},
+		{"no alg", raw(`{}`, `{"sub":"alice"}`), "algorithm"},
+		{"unknown alg", raw(`{"alg":"HS257"}`, `{"sub":"alice"}`), "algorithm"},
+		{"alg in lower case", raw(`{"alg":"hs256"}`, `{"sub":"alice"}`), "algorithm"},
+		{"alg none, unsigned", none, "algorithm"},
+		{"alg none, header edited", b64(`{"alg":"none"}`) + "." + parts[1] + ".", "algorithm"},
+		{"alg none, signed as HS256", raw(`{"alg":"none"}`, `{"sub":"alice"}`), "algorithm"},
+		{"alg RS256, signed with HMAC", raw(`{"alg":"RS256"}`, `{"sub":"alice"}`), "algorithm"},
+		{"alg RS256, signed with RSA", rs, "algorithm"},
 		{"alg HS256, signed with RSA", confuse(t, rsaKey), "signature"},
 		{"crit", raw(`{"alg":"HS256","crit":["b64"],"b64":false}`, `{"sub":"alice"}`), "extension"},
 		{"payload altered", parts[0] + "." + b64(`{"sub":"mallory"}`) + "." + parts[2], "signature"},
@@ -161,6 +156,9 @@ func TestVerifyRefuses(t *testing.T) {
 		{"sub anonymous", claim(`{"sub":"~a1"}`), "begins with ~"},
 		{"sub with a space behind", claim(`{"sub":"a "}`), "space"},
 		{"not yet", claim(`{"sub":"alice","nbf":1800000001}`), "not valid yet"},
+		{"issued in the future", claim(`{"sub":"alice","iat":1800000001}`), "not valid yet"},
+		{"iss a number", claim(`{"sub":"alice","iss":1}`), "wrong type"},
+		{"kid a number", raw(`{"alg":"HS256","kid":1}`, `{"sub":"alice"}`), "kid"},
 		{"exp null", claim(`{"sub":"alice","exp":null}`), "wrong type"},
 		{"exp a string", claim(`{"sub":"alice","exp":"1900000000"}`), "wrong type"},
 		{"exp beyond time", claim(`{"sub":"alice","exp":1e300}`), "wrong type"},

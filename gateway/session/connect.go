@@ -90,6 +90,8 @@ func (s *Session) refusal(err error) *wire.Error {
 		return wire.ExpiredToken.Err()
 	case errors.Is(err, auth.ErrRevoked):
 		return wire.Revoked.Err()
+	case errors.Is(err, auth.ErrUnavailable):
+		return wire.Unavailable.With("the token cannot be checked now; try again")
 	}
 	s.opt.Logger.Info("token refused", "error", err)
 	return wire.BadToken.Err()
