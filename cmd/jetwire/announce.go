@@ -15,6 +15,7 @@ import (
 	"github.com/jetwire/jetwire/cmd/jetwire/internal/config"
 	"github.com/jetwire/jetwire/cmd/jetwire/internal/natsd"
 	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/auth"
 )
 
 // server is the program `jetwire serve`: build it with its first group of fields, then run it.
@@ -29,6 +30,7 @@ type server struct {
 	// Set by start.
 	unlock     func() error
 	nats       *natsd.Server // nil: an external one
+	verifier   *auth.Verifier
 	gateway    *gateway.Gateway
 	addr       net.Addr
 	secretMade bool // the secret is the data directory's
@@ -101,13 +103,17 @@ func (s *server) clientFlags(url string) string {
 	if url != defaultURL {
 		add("url", url)
 	}
-	defaults := config.Default()
-	switch {
-	case s.cfg.Token.SecretFile != "":
-		add("token-secret-file", absolute(s.cfg.Token.SecretFile))
-	case s.cfg.Token.Secret != "" && os.Getenv(secretVariable) == "" && s.configFile != "":
+	defaults, k := config.Default(), &s.cfg.Token
+	claims := s.configFile != "" && len(k.Issuers)+len(k.Audiences) > 0
+	if claims {
 		add("config", absolute(s.configFile))
-	case s.cfg.Token.Secret == "" && s.cfg.Data != defaults.Data:
+	}
+	switch {
+	case k.SecretFile != "":
+		add("token-secret-file", absolute(k.SecretFile))
+	case k.Secret != "" && os.Getenv(secretVariable) == "" && s.configFile != "" && !claims:
+		add("config", absolute(s.configFile))
+	case k.Secret == "" && s.cfg.Data != defaults.Data:
 		add("data", absolute(s.cfg.Data))
 	}
 	return b.String()

@@ -6,8 +6,6 @@ import (
 	"net"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/jetwire/jetwire/gateway/auth"
 )
 
 func (p *program) configCommand() *cli.Command {
@@ -60,13 +58,9 @@ func (p *program) configCheck(c *cli.Context) error {
 			return usagef("tls: %w", err)
 		}
 	}
-	if cfg.HasSecret() { // one that would be made is not made here
-		secret, _, err := cfg.Secret()
-		if err == nil {
-			_, err = auth.NewVerifier(secret)
-		}
-		if err != nil {
-			return usagef("token secret: %w", err)
+	if cfg.HasKeys() { // a secret that would be made is not made here
+		if _, _, _, err := cfg.Trust(nil); err != nil {
+			return usagef("token: %w", err)
 		}
 	}
 	_, err = fmt.Fprintln(p.out, "the configuration is good")

@@ -85,7 +85,7 @@ func tokenSource(c *cli.Context) (func(context.Context) (string, error), error) 
 	if err != nil || u.Host == "" {
 		return nil, usagef("--url: want ws://HOST:PORT/ws or wss://…")
 	}
-	secret, err := ownSecret(c, u.Hostname())
+	signer, err := ownSigner(c, u.Hostname())
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +94,13 @@ func tokenSource(c *cli.Context) (func(context.Context) (string, error), error) 
 		return nil, err
 	}
 	return func(context.Context) (string, error) {
-		return auth.Sign(secret, auth.Grant{User: name, Expires: time.Now().Add(ownTokenLife).UnixMilli()})
+		return signer.Sign(auth.Grant{User: name, Expires: time.Now().Add(ownTokenLife).UnixMilli()})
 	}, nil
 }
 
-// ownSecret finds the secret of a server on this machine. It makes none, and a token signed with it goes to another
+// ownSigner signs with the secret of a server on this machine. It makes none, and a token signed with it goes to another
 // machine only if the secret was named.
-func ownSecret(c *cli.Context, host string) ([]byte, error) {
+func ownSigner(c *cli.Context, host string) (*auth.Signer, error) {
 	cfg, err := load(c, dataSettings)
 	if err != nil {
 		return nil, err
@@ -109,16 +109,16 @@ func ownSecret(c *cli.Context, host string) ([]byte, error) {
 	if local := host == "localhost" || ip != nil && ip.IsLoopback(); !local && !cfg.HasSecret() && !c.IsSet("data") {
 		return nil, usagef("%s is another machine: give --token (or JETWIRE_TOKEN), or name the secret", host)
 	}
-	if !cfg.HasSecret() {
+	if !cfg.HasKeys() {
 		if _, err := os.Stat(filepath.Join(cfg.Data, auth.SecretFile)); errors.Is(err, fs.ErrNotExist) {
 			return nil, usagef("no token: give --token (or JETWIRE_TOKEN), or with --data the data directory of a server on this machine (%s holds no secret)", cfg.Data)
 		}
 	}
-	secret, _, err := cfg.Secret()
+	secret, err := cfg.Secret()
 	if err != nil {
 		return nil, &usageError{err}
 	}
-	return secret, nil
+	return cfg.Signer(secret), nil
 }
 
 func ownName(c *cli.Context) (string, error) {

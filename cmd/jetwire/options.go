@@ -28,21 +28,16 @@ const userNamespace = "user"
 
 type connect = func(name string, extra ...nats.Option) (*nats.Conn, error)
 
-// gatewayOptions translates the configuration. This is the only place that knows both sides.
+// gatewayOptions translates the configuration, all but the Verifier. This is the only place that knows both sides. signer signs what
+// backends ask for; nil: nobody does.
 // sync syncs the embedded store; nil: there is none, or it cannot be synced.
-func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() error, log *slog.Logger) (gateway.Options, error) {
-	verifier, err := auth.NewVerifier(secret)
-	if err != nil {
-		return gateway.Options{}, fmt.Errorf("token secret: %w", err)
-	}
+func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync func() error, log *slog.Logger) (gateway.Options, error) {
 	keys, err := cfg.API.Known()
 	if err != nil {
 		return gateway.Options{}, err
 	}
 	o := gateway.Options{
 		Streams:      streamOptions(cfg, nc, sync, log),
-		Verifier:     verifier,
-		Sign:         func(g auth.Grant) (string, error) { return auth.Sign(secret, g) },
 		APIKeys:      keys,
 		Rules:        map[string]auth.Rules{},
 		DefaultRules: rules(&cfg.Default.Namespace, auth.Rules{}),
@@ -81,7 +76,13 @@ func gatewayOptions(cfg *config.Config, secret []byte, nc connect, sync func() e
 		},
 	}
 	o.Commands = commandOptions(cfg)
-	o.Access = access.Options{Replicas: o.Devices.Replicas, Memory: o.Devices.Memory}
+	if signer != nil {
+		o.Sign = signer.Sign
+	}
+	o.Access = access.Options{
+		Keep:     time.Duration(cmp.Or(cfg.Token.KeepRevoked, cfg.Token.MaxLifetime)),
+		Replicas: o.Devices.Replicas, Memory: o.Devices.Memory,
+	}
 	for name, ns := range cfg.Namespaces {
 		o.Rules[name] = rules(&ns, builtinRules(name))
 		o.CloseSlow[name] = closesSlow(&ns)

@@ -90,19 +90,23 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	secret, configured, err := s.cfg.Secret()
+	trust, signer, made, err := s.cfg.Trust(s.log)
 	if err != nil {
 		return &usageError{err}
 	}
-	s.secretMade = !configured
+	s.secretMade = made
 	nc, err := s.startNATS(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := gatewayOptions(&s.cfg, secret, nc, s.syncer(), s.log)
+	o, err := gatewayOptions(&s.cfg, signer, nc, s.syncer(), s.log)
 	if err != nil {
 		return err
 	}
+	if s.verifier, err = trust.Verifier(); err != nil {
+		return &usageError{fmt.Errorf("token: %w", err)}
+	}
+	o.Verifier = s.verifier
 	if s.nats != nil {
 		o.Streams.Fault = s.nats.Fault
 		fit(&o.Commands, s.nats.MaxStore())
@@ -186,6 +190,9 @@ func (s *server) close() error {
 	var errs []error
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.Close())
+	}
+	if s.verifier != nil {
+		s.verifier.Close()
 	}
 	if s.nats != nil {
 		s.nats.Shutdown()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -23,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -193,9 +195,37 @@ func TestSubGoesOnAfterARestart(t *testing.T) {
 	}
 }
 
+// A server that is told only of somebody else's public keys takes that one's tokens, and has no secret.
+func TestPublicKeys(t *testing.T) {
+	dir := t.TempDir()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "issuer.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, a := serve(t, dir, "--token-public-keys", file, "--token-issuers", "https://id.example")
+	for iss, code := range map[string]int{"https://id.example": 0, "https://evil.example": exitRefused} {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "bob", "iss": iss}).SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, dir, code, "pub", "chat.lobby", "x", "--url", a.URL, "--token", token)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "secret")); err == nil {
+		t.Error("a secret was made")
+	}
+}
+
 func TestRefused(t *testing.T) {
 	dir := t.TempDir()
-	_, a := serve(t, dir)
+	_, a := serve(t, dir, "--token-leeway", "0s")
 	token := do(t, dir, 0, "token", "--user", "bob", "--publish", "chat.lobby")[0]
 	expired := start(t, dir, "token", "--user", "bob", "--ttl", "1ms")
 	if code := expired.end(); code != 0 {

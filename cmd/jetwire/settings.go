@@ -32,6 +32,12 @@ var serverSettings = []setting{
 	{"tls-key", "`FILE` with the certificate's key (PEM)", func(c *config.Config) any { return &c.TLS.Key }},
 	{"api-key", "`KEY`s for operators and backends, which open the server API; better given in the environment, since other users can see flags; a configuration file can give each a name and scopes", func(c *config.Config) any { return &c.API.Keys }},
 	{"insecure-no-tls", "accept that other machines connect without TLS, because a proxy encrypts or the network is trusted", func(c *config.Config) any { return &c.InsecureNoTLS }},
+	{"token-public-keys", "PEM `FILE`s with public keys of who else issues tokens (RSA, ECDSA, Ed25519)", func(c *config.Config) any { return &c.Token.PublicKeys }},
+	{"token-jwks", "`URL` of a set of public keys (JWKS) of who else issues tokens", func(c *config.Config) any { return &c.Token.JWKS }},
+	{"token-issuers", "what a token's `ISS` may be; without one anything", func(c *config.Config) any { return &c.Token.Issuers }},
+	{"token-audiences", "what a token's `AUD` has to name one of; without one jetwire, if it is there", func(c *config.Config) any { return &c.Token.Audiences }},
+	{"token-leeway", "`TIME` by which the clocks of those who issue tokens may differ", func(c *config.Config) any { return &c.Token.Leeway }},
+	{"token-max-lifetime", "longest `TIME` from a token's iat to its exp, which both must be there then; 0: any", func(c *config.Config) any { return &c.Token.MaxLifetime }},
 	{"origins", "`ORIGIN`s of web pages that may connect, besides the server's own, such as https://app.example.com; * for all", func(c *config.Config) any { return &c.Origins }},
 	{"nats", "`URL` of an external NATS server with JetStream, instead of the embedded one", func(c *config.Config) any { return &c.NATS.URL }},
 	{"nats-creds", "`FILE` with credentials for the external NATS server", func(c *config.Config) any { return &c.NATS.Creds }},
@@ -186,13 +192,13 @@ func load(c *cli.Context, groups ...[]setting) (config.Config, error) {
 	}
 	// Of the two ways to name a secret the later one counts, not both.
 	if secret, ok := os.LookupEnv(secretVariable); ok && secret != "" {
-		cfg.Token = config.Token{Secret: secret}
+		cfg.Token.Secret, cfg.Token.SecretFile = secret, ""
 	}
 	if c.IsSet("token-secret-file") {
 		if os.Getenv(secretVariable) != "" && os.Getenv(variable("token-secret-file")) != "" {
 			return cfg, usagef("%s and %s are both given", secretVariable, variable("token-secret-file"))
 		}
-		cfg.Token = config.Token{}
+		cfg.Token.Secret, cfg.Token.SecretFile = "", ""
 	}
 	for _, g := range groups {
 		apply(c, &cfg, g)

@@ -24,7 +24,7 @@ func (p *program) tokenCommand() *cli.Command {
 		Usage: "sign a token with the server's secret and print it",
 		Description: "A token that names no pattern for an operation leaves it to the namespaces' rules; one that does allows nothing else.\n" +
 			"In a pattern * is one part of a channel's name, > at its end the rest, and {user} the user. An empty pattern ('') names\n" +
-			"none and so allows nothing. There is no way to take a token back but to change the secret: keep the time to live short.",
+			"none and so allows nothing. A token can be taken back by its user or its id (POST /v1/revoke); a short time to live is better.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "user", Usage: "the user's `ID`"},
 			&cli.GenericFlag{Name: "ttl", Usage: "`TIME` to live, such as 15m or 30d; 0: for ever", Value: &ttl},
@@ -32,6 +32,9 @@ func (p *program) tokenCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "subscribe", Usage: "`PATTERN` of channels that may be subscribed to; may be repeated"},
 			&cli.StringSliceFlag{Name: "publish", Usage: "`PATTERN` of channels that may be published to; may be repeated"},
 			&cli.StringSliceFlag{Name: "history", Usage: "`PATTERN` of channels whose history may be read; may be repeated"},
+			&cli.StringSliceFlag{Name: "presence", Usage: "`PATTERN` of channels of which may be asked who is there; may be repeated"},
+			&cli.StringSliceFlag{Name: "command", Usage: "`PATTERN` of destinations that commands may be sent to; may be repeated"},
+			&cli.StringSliceFlag{Name: "call", Usage: "`PATTERN` of destinations that may be called; may be repeated"},
 			configFlagDef(),
 		}, settingFlags(dataSettings)...),
 		Action: p.token,
@@ -49,18 +52,18 @@ func (p *program) token(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, _, err := cfg.Secret()
+	secret, err := cfg.Secret()
 	if err != nil {
 		return &usageError{err}
 	}
-	g := auth.Grant{
-		User: c.String("user"), TokenID: c.String("id"),
-		Patterns: &auth.Patterns{auth.Subscribe: patterns(c, "subscribe"), auth.Publish: patterns(c, "publish"), auth.History: patterns(c, "history")},
+	g := auth.Grant{User: c.String("user"), TokenID: c.String("id"), Patterns: &auth.Patterns{}}
+	for _, op := range auth.Ops() {
+		g.Patterns[op] = patterns(c, op.String())
 	}
 	if ttl := time.Duration(*c.Generic("ttl").(*config.Duration)); ttl > 0 {
 		g.Expires = time.Now().Add(ttl).UnixMilli()
 	}
-	token, err := auth.Sign(secret, g)
+	token, err := cfg.Signer(secret).Sign(g)
 	if err != nil {
 		return usagef("cannot sign this: %w", err)
 	}

@@ -17,10 +17,7 @@ import (
 
 // Check returns everything that is wrong with c, joined. It does not read files, nor ask the network.
 func (c *Config) Check() error {
-	errs := []error{c.checkAddresses(), c.checkLimits(), c.checkCommands(), c.Default.check("default", c)}
-	if c.Token.Secret != "" && c.Token.SecretFile != "" {
-		errs = append(errs, errors.New("token: secret and secret_file are both given"))
-	}
+	errs := []error{c.checkAddresses(), c.checkToken(), c.checkLimits(), c.checkCommands(), c.Default.check("default", c)}
 	if _, err := c.API.Known(); err != nil {
 		errs = append(errs, fmt.Errorf("api.keys: %w", err))
 	}
@@ -236,8 +233,8 @@ func (c *Config) CheckListen(ctx context.Context, resolve func(context.Context, 
 	}
 	if !local {
 		var missing []string
-		if !c.HasSecret() {
-			missing = append(missing, "a token secret of your own: --token-secret-file FILE, or JETWIRE_TOKEN_SECRET (at least 32 bytes; `openssl rand -base64 32` makes one)")
+		if !c.HasKeys() {
+			missing = append(missing, "a token secret of your own: --token-secret-file FILE, or JETWIRE_TOKEN_SECRET (at least 32 bytes; `openssl rand -base64 32` makes one); or public keys: --token-public-keys, --token-jwks")
 		}
 		if c.TLS.Cert == "" && !c.InsecureNoTLS {
 			missing = append(missing, "TLS: --tls-cert FILE --tls-key FILE; or --insecure-no-tls, if a proxy in front encrypts or the network is trusted")

@@ -10,7 +10,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,6 +28,7 @@ import (
 const (
 	DefaultListen       = "127.0.0.1:8080"
 	DefaultDrainTimeout = 10 * time.Second
+	DefaultLeeway       = 5 * time.Second
 )
 
 // Config is everything a server can be told. Default returns what holds where nothing is said.
@@ -73,12 +73,6 @@ type NATS struct {
 	MaxMemory Size   `yaml:"max_memory"` // bytes of memory streams; 0: three quarters of the machine's
 
 	SyncPause Duration `yaml:"sync_pause"` // the least time between two syncs of the store while messages keep coming
-}
-
-// Token says which secret signs tokens: a text, a file that holds it, or neither for one that is made in Data.
-type Token struct {
-	Secret     string `yaml:"secret"`
-	SecretFile string `yaml:"secret_file"`
 }
 
 // Limits bounds what clients can make grow.
@@ -196,6 +190,7 @@ func Default() Config {
 		Devices:      Devices{Expiry: Duration(devices.DefaultExpiry)},
 		Commands:     Commands{MaxBytes: commands.DefaultMaxBytes, DedupWindow: Duration(commands.DefaultDedupWindow)},
 		DeadLetters:  DeadLetters{MaxAge: Duration(dead.DefaultMaxAge), MaxBytes: dead.DefaultMaxBytes},
+		Token:        Token{Leeway: Duration(DefaultLeeway)},
 		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		Sync:         true,
@@ -215,29 +210,6 @@ func dataDir() string {
 	}
 	return filepath.Join(home, ".local", "share", "jetwire")
 }
-
-// Secret returns the secret that signs and checks tokens, and whether it was configured rather than made.
-func (c *Config) Secret() (secret []byte, configured bool, err error) {
-	switch {
-	case c.Token.Secret != "" && c.Token.SecretFile != "":
-		return nil, true, errors.New("token: secret and secret_file are both given")
-	case c.Token.Secret != "":
-		if len(c.Token.Secret) < auth.MinSecret {
-			return nil, true, fmt.Errorf("token.secret: %w", auth.ErrWeakSecret)
-		}
-		return []byte(c.Token.Secret), true, nil
-	case c.Token.SecretFile != "":
-		secret, err = auth.ReadSecret(c.Token.SecretFile)
-		return secret, true, err
-	case c.Data == "":
-		return nil, false, ErrNoData
-	}
-	secret, err = auth.Secret(c.Data)
-	return secret, false, err
-}
-
-// HasSecret says whether a secret is configured.
-func (c *Config) HasSecret() bool { return c.Token.Secret != "" || c.Token.SecretFile != "" }
 
 // ErrNoData says that there is no directory for data.
 var ErrNoData = errors.New("no data directory: the environment names no home, so give --data DIR")

@@ -189,6 +189,7 @@ func TestAPIKeys(t *testing.T) {
 func TestShowHidesSecrets(t *testing.T) {
 	c := Default()
 	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
+	c.Token.PreviousSecrets = []string{"a-secret-of-yesterday-that-must-not-be-shown"}
 	c.API.Keys = append(APIKeys("a-secret-key-of-a-backend"), APIKey{"a-secret-key-to-come", "shop", []auth.Scope{"info"}})
 	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, 127.0.0.1:4222,user:hunter2@d"
 	text, err := c.Show()
@@ -202,26 +203,31 @@ func TestShowHidesSecrets(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for says, change := range map[string]func(*Config){
-		"listen":                   func(c *Config) { c.Listen = "8080" },
-		"cert and key":             func(c *Config) { c.TLS.Cert = "x" },
-		"no data directory":        func(c *Config) { c.Data = "" },
-		"nats.creds":               func(c *Config) { c.NATS.Creds = "x" },
-		"nats.listen":              func(c *Config) { c.NATS.Listen = "4222" },
-		"for the embedded server":  func(c *Config) { c.NATS.URL, c.NATS.Listen = "nats://x", "x:1" },
-		"both given":               func(c *Config) { c.Token = Token{"a", "b"} },
-		"api.keys: key 2 of 2":     func(c *Config) { c.API.Keys = APIKeys("0123456789abcdef", "short") },
-		"api.keys: key 1 of 1":     func(c *Config) { c.API.Keys = []APIKey{{"0123456789abcdef", "", []auth.Scope{"everything"}}} },
-		"origins":                  func(c *Config) { c.Origins = []string{"https://x.example/path"} },
-		"limits.subscriptions":     func(c *Config) { c.Limits.Subscriptions = 0 },
-		"limits.connections:":      func(c *Config) { c.Limits.Connections = -1 },
-		"limits.ping_interval":     func(c *Config) { c.Limits.PingInterval = 0 },
-		"limits.body_bytes":        func(c *Config) { c.Limits.BodyBytes = c.Limits.MessageBytes },
-		"limits.queue_bytes: more": func(c *Config) { c.Limits.QueueBytes = 1 << 31 },
-		"log.level":                func(c *Config) { c.Log.Level = "loud" },
-		"log.format":               func(c *Config) { c.Log.Format = "xml" },
-		"namespaces.a.b":           func(c *Config) { c.Namespaces = map[string]Namespace{"a.b": {}} },
-		"namespaces.jetwire":       func(c *Config) { c.Namespaces = map[string]Namespace{"jetwire": {}} },
-		"namespaces.a.storage":     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Storage: "tape"}} },
+		"listen":                                   func(c *Config) { c.Listen = "8080" },
+		"cert and key":                             func(c *Config) { c.TLS.Cert = "x" },
+		"no data directory":                        func(c *Config) { c.Data = "" },
+		"nats.creds":                               func(c *Config) { c.NATS.Creds = "x" },
+		"nats.listen":                              func(c *Config) { c.NATS.Listen = "4222" },
+		"for the embedded server":                  func(c *Config) { c.NATS.URL, c.NATS.Listen = "nats://x", "x:1" },
+		"both given":                               func(c *Config) { c.Token = Token{Secret: "a", SecretFile: "b"} },
+		"api.keys: key 2 of 2":                     func(c *Config) { c.API.Keys = APIKeys("0123456789abcdef", "short") },
+		"api.keys: key 1 of 1":                     func(c *Config) { c.API.Keys = []APIKey{{"0123456789abcdef", "", []auth.Scope{"everything"}}} },
+		"token.jwks: want":                         func(c *Config) { c.Token.JWKS = "id.example.com" },
+		"token.jwks: http would":                   func(c *Config) { c.Token.JWKS = "http://id.example.com/keys" },
+		"token.leeway":                             func(c *Config) { c.Token.Leeway = Duration(time.Hour) },
+		"token.max_lifetime":                       func(c *Config) { c.Token.MaxLifetime = 1 },
+		"token.keep_revoked":                       func(c *Config) { c.Token.KeepRevoked = 1 },
+		"origins":                                  func(c *Config) { c.Origins = []string{"https://x.example/path"} },
+		"limits.subscriptions":                     func(c *Config) { c.Limits.Subscriptions = 0 },
+		"limits.connections:":                      func(c *Config) { c.Limits.Connections = -1 },
+		"limits.ping_interval":                     func(c *Config) { c.Limits.PingInterval = 0 },
+		"limits.body_bytes":                        func(c *Config) { c.Limits.BodyBytes = c.Limits.MessageBytes },
+		"limits.queue_bytes: more":                 func(c *Config) { c.Limits.QueueBytes = 1 << 31 },
+		"log.level":                                func(c *Config) { c.Log.Level = "loud" },
+		"log.format":                               func(c *Config) { c.Log.Format = "xml" },
+		"namespaces.a.b":                           func(c *Config) { c.Namespaces = map[string]Namespace{"a.b": {}} },
+		"namespaces.jetwire":                       func(c *Config) { c.Namespaces = map[string]Namespace{"jetwire": {}} },
+		"namespaces.a.storage":                     func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Storage: "tape"}} },
 		"namespaces.a.replicas: the embedded NATS": func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 3}} },
 		"namespaces.a.replicas: NATS keeps":        func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Replicas: 6}} },
 		"namespaces.a.sync: only the embedded": func(c *Config) {
@@ -332,20 +338,70 @@ func TestSecret(t *testing.T) {
 	c.Data = dir
 	for _, tok := range []Token{{Secret: text}, {SecretFile: file}} {
 		c.Token = tok
-		if s, configured, err := c.Secret(); string(s) != text || !configured || err != nil {
-			t.Errorf("%v, %v", configured, err)
+		if s, err := c.Secret(); string(s) != text || err != nil {
+			t.Error(err)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, auth.SecretFile)); err == nil {
 		t.Error("a secret was made although one is configured")
 	}
 	c.Token = Token{}
-	if s, configured, err := c.Secret(); len(s) < auth.MinSecret || configured || err != nil {
-		t.Errorf("%v, %v", configured, err)
+	if s, err := c.Secret(); len(s) < auth.MinSecret || err != nil {
+		t.Error(err)
 	}
 	c.Token = Token{Secret: "short"}
-	if _, _, err := c.Secret(); !errors.Is(err, auth.ErrWeakSecret) {
+	if _, err := c.Secret(); !errors.Is(err, auth.ErrWeakSecret) {
 		t.Error(err)
+	}
+}
+
+func TestTrust(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const public = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"
+	old, key := write("old", strings.Repeat("o", 32)), write("key.pem", public)
+	c := read(t, "token:\n  secret: "+strings.Repeat("s", 32)+"\n  previous_secrets: ["+strings.Repeat("p", 32)+"]\n  previous_secret_files: ["+old+
+		"]\n  public_keys: ["+key+"]\n  jwks: https://id.example/keys\n  issuers: [us, them]\n  audiences: [chat]\n  leeway: 1s\n  max_lifetime: 1h\n")
+	c.Data = dir
+	trust, signer, made, err := c.Trust(nil)
+	if err != nil || made || len(trust.Secrets) != 3 || len(trust.PublicKeys) != 1 || trust.JWKS == "" || trust.Leeway != time.Second || trust.MaxLifetime != time.Hour ||
+		signer.Issuer != "us" || signer.Audience != "chat" {
+		t.Errorf("%+v, %v", trust, err)
+	}
+	// Who names keys of others has no secret made.
+	c = read(t, "token: {public_keys: ["+key+"]}")
+	c.Data = dir
+	if trust, signer, made, err := c.Trust(nil); err != nil || made || signer != nil || trust.Secrets != nil || trust.Leeway != DefaultLeeway {
+		t.Errorf("%+v, %v", trust, err)
+	}
+	if _, err := c.Secret(); !errors.Is(err, ErrNoSecret) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, auth.SecretFile)); err == nil {
+		t.Error("a secret was made")
+	}
+	c = read(t, "")
+	c.Data = dir
+	if trust, signer, made, err := c.Trust(nil); err != nil || !made || signer == nil || len(trust.Secrets) != 1 {
+		t.Errorf("%+v, %v", trust, err)
+	}
+	for name, change := range map[string]func(*Token){
+		"a weak one before":  func(k *Token) { k.PreviousSecrets = []string{"short-and-secret"} },
+		"no file":            func(k *Token) { k.PreviousSecretFiles = []string{filepath.Join(dir, "none")} },
+		"no key in the file": func(k *Token) { k.PublicKeys = []string{old} },
+	} {
+		c := Default()
+		c.Data = dir
+		change(&c.Token)
+		if _, _, _, err := c.Trust(nil); err == nil || strings.Contains(err.Error(), "short-and-secret") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ func (c Config) Show() ([]byte, error) {
 	if c.Token.Secret != "" {
 		c.Token.Secret = hidden
 	}
+	c.Token.PreviousSecrets = slices.Repeat([]string{hidden}, len(c.Token.PreviousSecrets))
 	c.API.Keys = slices.Clone(c.API.Keys)
 	for i := range c.API.Keys {
 		c.API.Keys[i].Key = hidden
