@@ -155,6 +155,10 @@ func (e *everywhere) Presence(ctx context.Context, channel string, limit int) (w
 	return r, nil
 }
 
+func (e *everywhere) presenceForClients(ctx context.Context, channel string) (wire.PresenceReply, error) {
+	return e.Presence(ctx, channel, presenceUsers)
+}
+
 func (e *everywhere) connectionsHere(user string) api.SubscriptionsReply {
 	r := api.SubscriptionsReply{User: user}
 	size := 0

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,6 +72,31 @@ func TestPresenceOverGateways(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// A client gets the same answer, if it may ask.
+func TestPresenceForClients(t *testing.T) {
+	ns := natstest.Run(t)
+	keys := withKeys(t)
+	one, two := pair(t, ns, func(o *gateway.Options) {
+		keys(o)
+		o.Rules = map[string]auth.Rules{"closed": {auth.Presence: auth.Server}}
+	})
+	one.signIn("alice").must("subscribe", `"channel":"chat.a"`)
+	bob := two.signIn("bob")
+	bob.must("subscribe", `"channel":"chat.>"`)
+	want := wire.PresenceReply{Channel: "chat.a", Connections: 2, Users: []wire.Present{{User: "alice", Connections: 1}, {User: "bob", Connections: 1}}}
+	if d := cmp.Diff(want, bob.must("presence", `"channel":"chat.a"`).Presence); d != "" {
+		t.Error(d)
+	}
+	bob.refused(wire.PermissionDenied, "presence", `"channel":"closed.a"`)
+	got, err := one.dial("carol").Presence(t.Context(), "chat.a")
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	if _, err := one.dial("carol").Presence(t.Context(), "closed.a"); !errors.As(err, new(*wire.Error)) {
+		t.Error(err)
+	}
 }
 
 func TestSubscriptionsOfAUser(t *testing.T) {

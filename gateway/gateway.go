@@ -103,6 +103,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.broker = newBroker(g)
 	g.limits.share(g.cluster, o.Logger)
+	g.everywhere = newEverywhere(g)
 	g.sessions = session.Options{
 		Gateway:          g.cluster.ID(),
 		Verify:           g.verify,
@@ -110,6 +111,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Revoked:          g.revoked,
 		Anonymous:        o.anonymous(),
 		Broker:           g.broker,
+		Presence:         newGallery(g.broker.ctx, g.broker.work.Go, g.everywhere.presenceForClients).presence,
 		Backends:         services{g.commands},
 		Ping:             o.Limits.PingInterval,
 		RetryWindow:      min(log.RetryWindow(), g.commands.DedupWindow()),
@@ -123,7 +125,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
 	}
-	g.everywhere = newEverywhere(g)
 	g.unified = newUnified(g)
 	g.api = newAPI(g)
 	g.sockets, err = transport.New(g.transportOptions())

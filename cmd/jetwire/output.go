@@ -183,6 +183,25 @@ func (p *printer) answered(destination string, body []byte) error {
 	return err
 }
 
+// presence prints one line a user, or the answer as one line of JSON.
+func (p *printer) presence(who *client.Presence) error {
+	if p.enc != nil {
+		return p.enc.Encode(who)
+	}
+	for _, u := range who.Users {
+		if _, err := fmt.Fprintf(p.w, "%6d  %s\n", u.Connections, visible(u.User)); err != nil {
+			return err
+		}
+	}
+	if who.More {
+		p.note("there are more users; %d connections in all", who.Connections)
+	}
+	if who.Unanswered > 0 {
+		p.note("%d gateways did not answer; their connections are not counted", who.Unanswered)
+	}
+	return nil
+}
+
 func (p *printer) flush() error { return p.w.Flush() }
 
 // visible replaces what could command a terminal, or deceive its reader, by escapes: messages come from others.

@@ -32,7 +32,7 @@ func (p *program) app() *cli.App {
 		Description: "Flags may stand before or behind arguments. Many can be given as environment variables, which a command's --help\n" +
 			"names. Flags come before the environment, and both before the YAML file that --config names.\n\n" + exitHelp,
 		Commands: []*cli.Command{
-			p.serveCommand(), p.subCommand(), p.pubCommand(), p.historyCommand(), p.commandCommand(), p.callCommand(),
+			p.serveCommand(), p.subCommand(), p.pubCommand(), p.historyCommand(), p.presenceCommand(), p.commandCommand(), p.callCommand(),
 			p.tokenCommand(), p.configCommand(), p.versionCommand(),
 		},
 		Writer:          p.out,

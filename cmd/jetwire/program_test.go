@@ -257,7 +257,7 @@ func TestUnreachableServer(t *testing.T) {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	for _, line := range []string{"sub a.b", "pub a.b x", "history a.b"} {
+	for _, line := range []string{"sub a.b", "pub a.b x", "history a.b", "presence a.b"} {
 		r := run(t, append(strings.Fields(line), "--token", "x", "--url", "ws://"+addr+"/ws")...)
 		if r.code != exitUnavailable || !strings.Contains(r.err, addr) {
 			t.Errorf("%s: %+v", line, r)

@@ -38,6 +38,9 @@ func TestWhatANewUserDoes(t *testing.T) {
 	url := "--url=" + a.URL
 	sub := start(t, dir, "sub", "chat.lobby", "--count", "2", url)
 	sub.says("subscribed to chat.lobby")
+	if here := do(t, dir, 0, "presence", "chat.lobby", url); !slices.Equal(here, []string{`{"channel":"chat.lobby","connections":1,"users":[{"user":"alice","connections":1}]}`}) {
+		t.Errorf("presence: %s", here)
+	}
 
 	first := answered(t, do(t, dir, 0, "pub", "chat.lobby", `{"hi":1}`, url)[0])
 	if first.Channel != "chat.lobby" || first.Seq != 1 || first.Epoch == "" || first.Duplicate || first.Durability != synced() {

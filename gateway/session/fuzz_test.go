@@ -22,6 +22,7 @@ func FuzzReceive(f *testing.F) {
 		`{"id":1,"connect":{"token":"later:alice"}}{"id":2,"subscribe":{"channel":"chat.a"}}` + "\n" + `{"id":3,"renew":{"token":"later:alice in games"}}{"id":4,"subscribe":{"channel":"chat.b"}}`,
 		`{"id":1,"connect":{"token":"alice"}}{"id":2,"subscribe":{"channel":"chat.a"}}{"id":3,"renew":{"token":"later:alice"}}{"id":4,"renew":{"token":"later:old"}}` + "\n" + `{"id":5,"ping":{}}`,
 		`{"id":1,"connect":{"token":"later:alice","device":"d"}}{"id":3,"renew":{"token":"alice in chat"}}`,
+		`{"id":1,"connect":{"token":"alice"}}{"id":2,"presence":{"channel":"chat.a"}}{"presence":{"channel":"closed.a"}}`,
 		`{"id":1,"connect":{"token":"old"}}` + "\n" + `{"id":1,"ping":{}}`, `{"id":18446744073709551615,"ping":{}}`, `null`, ``,
 	} {
 		for seed := range uint64(4) {

@@ -87,6 +87,7 @@ type Options struct {
 	Revoked          func(*auth.Grant) bool // the token holds no longer
 	Anonymous        bool                   // connections without a token are accepted
 	Broker           Broker
+	Presence         func(channel string, done func(wire.PresenceReply, error)) // done is called as Broker's
 	Backends         Backends
 	Ping             time.Duration // told to clients: how often a silent connection is pinged
 	RetryWindow      time.Duration // told to clients: for how long a publish with an id may be retried
@@ -231,6 +232,8 @@ func (s *Session) handle(c *wire.Command) {
 		s.command(c.ID, grant, &c.Task)
 	case wire.OpCall:
 		s.call(c.ID, grant, &c.Call)
+	case wire.OpPresence:
+		s.presence(c.ID, grant, &c.Presence)
 	case wire.OpRenew:
 		s.renew(c.ID, &c.Renew)
 	case wire.OpPing:

@@ -278,7 +278,7 @@ var began = time.Unix(1_700_000_000, 0)
 // begins with "later:" takes the broker's time to check.
 func newBench(t testing.TB) *bench {
 	n := &bench{t: t, p: &peer{}, now: began, b: &scripted{epoch: "e1", head: 7, rules: map[string]auth.Rules{
-		"closed": {auth.Subscribe: auth.Server, auth.Publish: auth.Server, auth.History: auth.Server},
+		"closed": {auth.Subscribe: auth.Server, auth.Publish: auth.Server, auth.History: auth.Server, auth.Presence: auth.Server},
 		"user":   auth.UserRules,
 	}}}
 	n.opts = &Options{
@@ -314,7 +314,12 @@ func newBench(t testing.TB) *bench {
 			})
 		},
 		Revoked: func(g *auth.Grant) bool { n.mu.Lock(); defer n.mu.Unlock(); return g.User == n.revoked },
-		Broker:  n.b, Backends: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
+		Presence: func(channel string, done func(wire.PresenceReply, error)) {
+			n.b.answer(func() {
+				done(wire.PresenceReply{Channel: channel, Connections: 1, Users: []wire.Present{{User: "alice", Connections: 1}}}, n.b.fails)
+			})
+		},
+		Broker: n.b, Backends: n.b, AckWait: 30 * time.Second, MaxUnacked: 256, Ping: 25 * time.Second, RetryWindow: 2 * time.Minute, MaxMessage: 65536, MaxSubscriptions: 3, MaxInFlight: 4,
 		Now:     func() time.Time { return n.now },
 		Refused: func(c wire.Code) { n.mu.Lock(); n.refused = append(n.refused, c); n.mu.Unlock() },
 	}
@@ -431,9 +436,13 @@ func TestCommands(t *testing.T) {
 		"publish, base64":    {"alice", nil, []string{`{"id":1,"publish":{"channel":"chat.a","data":"??","encoding":"base64"}}`}, []string{`{"id":1,"error":{"code":"bad_request",…`}, 0},
 		"publish, unknown error": {"alice", failing(errors.New("secret detail")), []string{`{"id":1,"publish":{"channel":"chat.a","data":1}}`},
 			[]string{`{"id":1,"error":{"code":"internal","message":"the server failed; its log says how"}}`}, 0},
-		"history":         {"alice", nil, []string{`{"id":1,"history":{"channel":"chat.a","last":5}}`}, []string{`{"id":1,"history":{"channel":"chat.a","epoch":"e1","messages":[]}}`}, 0},
-		"history, denied": {"alice", nil, []string{`{"id":1,"history":{"channel":"closed.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
-		"history fails":   {"alice", failing(wire.WrongEpoch.Err()), []string{`{"id":1,"history":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"wrong_epoch",…`}, 0},
+		"presence": {"alice", nil, []string{`{"id":1,"presence":{"channel":"chat.a"}}`},
+			[]string{`{"id":1,"presence":{"channel":"chat.a","connections":1,"users":[{"user":"alice","connections":1}]}}`}, 0},
+		"presence, denied": {"alice", nil, []string{`{"id":1,"presence":{"channel":"closed.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"presence fails":   {"alice", failing(wire.RateLimited.Err()), []string{`{"id":1,"presence":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"rate_limited",…`}, 0},
+		"history":          {"alice", nil, []string{`{"id":1,"history":{"channel":"chat.a","last":5}}`}, []string{`{"id":1,"history":{"channel":"chat.a","epoch":"e1","messages":[]}}`}, 0},
+		"history, denied":  {"alice", nil, []string{`{"id":1,"history":{"channel":"closed.a"}}`}, []string{`{"id":1,"error":{"code":"permission_denied",…`}, 0},
+		"history fails":    {"alice", failing(wire.WrongEpoch.Err()), []string{`{"id":1,"history":{"channel":"chat.a"}}`}, []string{`{"id":1,"error":{"code":"wrong_epoch",…`}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newBench(t)

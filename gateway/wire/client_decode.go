@@ -23,6 +23,7 @@ const (
 	KindReconnect
 	KindUnsubscribed
 	KindRenew
+	KindPresence
 )
 
 // Incoming is one decoded reply or push: Kind says which of the bodies is set. ID 0 means a push.
@@ -46,6 +47,7 @@ type Incoming struct {
 
 	Unsubscribed Unsubscribed
 	Renew        RenewReply
+	Presence     PresenceReply
 }
 
 // AckReply answers ack.
@@ -171,6 +173,8 @@ func (r *serverReader) frame(in *Incoming) {
 		in.Unsubscribed = Unsubscribed{}
 	case KindRenew:
 		in.Renew = RenewReply{}
+	case KindPresence:
+		in.Presence = PresenceReply{}
 	}
 	for ok := r.enter('}'); ok; ok = r.more('}') {
 		r.field(in, r.name())
@@ -211,6 +215,8 @@ func kindOf(key []byte) Kind {
 		return KindUnsubscribed
 	case "renew":
 		return KindRenew
+	case "presence":
+		return KindPresence
 	}
 	return 0
 }

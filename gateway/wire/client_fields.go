@@ -41,6 +41,8 @@ func (r *serverReader) field(in *Incoming, key []byte) {
 		}
 	case KindReconnect:
 		known = r.reconnectField(&in.Reconnect, key)
+	case KindPresence:
+		known = r.presenceField(&in.Presence, key)
 	case KindRenew:
 		if known = string(key) == "expires"; known {
 			in.Renew.Expires = int64(r.uint("expires", math.MaxInt64))

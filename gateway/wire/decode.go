@@ -114,6 +114,8 @@ func (d *Decoder) command(key []byte, c *Command) {
 		d.call(&c.Call)
 	case OpRenew:
 		d.renew(&c.Renew)
+	case OpPresence:
+		d.presence(&c.Presence)
 	case OpPing:
 		for ok := d.enter('}'); ok; ok = d.more('}') {
 			d.unknown(d.name())
@@ -143,6 +145,8 @@ func opOf(key []byte) Op {
 		return OpCall
 	case "renew":
 		return OpRenew
+	case "presence":
+		return OpPresence
 	}
 	return 0
 }
@@ -170,6 +174,8 @@ func (o Op) String() string {
 		return "call"
 	case OpRenew:
 		return "renew"
+	case OpPresence:
+		return "presence"
 	}
 	return "op " + strconv.Itoa(int(o))
 }

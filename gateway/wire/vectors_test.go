@@ -107,6 +107,8 @@ func appendCommand(dst []byte, c *Command) []byte {
 		return AppendCall(dst, c.ID, &c.Call)
 	case OpRenew:
 		return AppendRenew(dst, c.ID, &c.Renew)
+	case OpPresence:
+		return AppendPresence(dst, c.ID, &c.Presence)
 	}
 	return AppendPing(dst, c.ID)
 }
@@ -137,6 +139,8 @@ func (v *clientVector) encode() []byte {
 	switch v.Op {
 	case "connect":
 		return AppendConnect(nil, v.ID, &Connect{f.Token, f.Client, f.Device})
+	case "presence":
+		return AppendPresence(nil, v.ID, &Presence{f.Channel})
 	case "renew":
 		return AppendRenew(nil, v.ID, &Renew{f.Token})
 	case "subscribe":
@@ -211,7 +215,7 @@ func (v *serverVector) incoming(t *testing.T) *Incoming {
 		KindConnect: &in.Connect, KindSubscribe: &in.Subscribe, KindUnsubscribe: &in.Unsubscribe, KindPublish: &in.Publish,
 		KindAck: &in.Ack, KindHistory: &h, KindPing: &struct{}{}, KindCommand: &in.Task, KindCall: &call, KindError: &in.Error, KindMessage: &m, KindGap: &in.Gap,
 		KindExpired: &in.Expired, KindReconnect: &in.Reconnect, KindUnsubscribed: &in.Unsubscribed,
-		KindRenew: &in.Renew,
+		KindRenew: &in.Renew, KindPresence: &in.Presence,
 	}[in.Kind]
 	if err := json.Unmarshal(v.Fields, into); err != nil {
 		t.Fatal(err)
@@ -267,6 +271,8 @@ func appendIncoming(dst []byte, in *Incoming) []byte {
 		return AppendUnsubscribedPush(dst, &in.Unsubscribed)
 	case KindRenew:
 		return AppendRenewReply(dst, in.ID, &in.Renew)
+	case KindPresence:
+		return AppendPresenceReply(dst, in.ID, &in.Presence)
 	}
 	panic("unknown kind")
 }
@@ -332,6 +338,8 @@ func body(in *Incoming) any {
 		return in.Unsubscribed
 	case KindRenew:
 		return in.Renew
+	case KindPresence:
+		return in.Presence
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ const (
 	OpCommand
 	OpCall
 	OpRenew
+	OpPresence
 )
 
 // QoS is a delivery guarantee, as PROTOCOL.md defines it.
@@ -73,6 +74,7 @@ type Command struct {
 	Task        Task // of `command`
 	Call        Call
 	Renew       Renew
+	Presence    Presence
 }
 
 // Connect authenticates the connection. It must be the first command.
@@ -229,21 +231,6 @@ type HistoryReply struct {
 	Messages []Message `json:"messages"`
 	Next     string    `json:"next,omitzero"` // cursor of the next page; empty: there is none
 	Lost     *Range    `json:"lost,omitzero"` // set if the log no longer holds a part of what was asked for
-}
-
-// PresenceReply answers presence: who is subscribed to a channel now, over all gateways.
-type PresenceReply struct {
-	Channel     string    `json:"channel"`
-	Connections int       `json:"connections"` // that would get a message now, by the channel or by a pattern
-	Users       []Present `json:"users"`       // by name
-	More        bool      `json:"more,omitzero"`
-	Unanswered  int       `json:"unanswered,omitzero"` // gateways whose connections are not counted, because they did not answer in time
-}
-
-// Present is a user who is subscribed to a channel.
-type Present struct {
-	User        string `json:"user"`
-	Connections int    `json:"connections"`
 }
 
 // Range is an inclusive range of sequences.
