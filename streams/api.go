@@ -46,7 +46,7 @@ type Options struct {
 
 	PublishTimeout time.Duration // how long an acknowledgement may take (5 s)
 	IndexBytes     int64         // memory for the indexes of all streams (256 MiB)
-	RingBytes      int64         // memory for the recent messages of each stream (16 MiB)
+	RingBytes      int64         // memory for the recent messages of each stream (12 MiB)
 	Logger         *slog.Logger  // nil: slog.Default
 
 	holdRebuild <-chan struct{} // for tests: the rebuild of an index begins when it is closed

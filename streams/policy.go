@@ -29,7 +29,7 @@ const (
 	DefaultPublishTimeout = 5 * time.Second
 	DefaultSyncPause      = time.Millisecond
 	DefaultIndexBytes     = 256 << 20
-	DefaultRingBytes      = 16 << 20
+	DefaultRingBytes      = 12 << 20
 )
 
 // Policy is what a namespace promises about its messages. The zero value of each field is the default named beside it.
