@@ -43,7 +43,7 @@ func (s *Session) Admit(id uint64, grant *auth.Grant, client, device string) {
 	session := s.ID()
 	s.opt.Logger.Debug("connected", "session", session, "user", grant.User, "client", client, "device", device)
 	if device != "" {
-		s.take(id, session, device, grant)
+		s.take(id, session, device, client, grant)
 		return
 	}
 	if s.admitted(id, grant) {
@@ -108,6 +108,8 @@ func (s *Session) admitted(id uint64, grant *auth.Grant) bool {
 		return false
 	}
 	return true
+	s.enter(grant, session, device, client)
+	s.connected(id, session, grant, nil)
 }
 
 // connected answers connect.

@@ -47,6 +47,11 @@ func (s *Session) device() Device {
 // take makes this session the holder of the device, and restores what that is subscribed to.
 func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 	s.hold(device)
+func (s *Session) take(id uint64, session, device, client string, grant *auth.Grant) {
+	s.mu.Lock()
+	s.durable = &durable{name: device, taking: true}
+	s.mu.Unlock()
+	s.conn.SetReading(false)
 	s.opt.Broker.Take(grant.User, device, session, s, func(d Device, r Record, err error) {
 		if err != nil {
 			s.refuse(id, wireError(err))
@@ -73,6 +78,7 @@ func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
 			if !s.admitted(id, grant) {
 				return
 			}
+			s.enter(grant, session, device, client)
 			s.connected(id, session, grant, told)
 			for _, sub := range known {
 				s.restore(sub)
@@ -198,6 +204,7 @@ func (s *Session) release(sub *subscription) {
 	sub.held = false
 	left := sub.leaving
 	sub.leaving = nil
+	s.inPlaceLocked(sub)
 	s.mu.Unlock()
 	if left != nil {
 		left()

@@ -95,8 +95,9 @@ type Options struct {
 	AckWait          time.Duration // told to durable sessions
 	MaxUnacked       int           // told to durable sessions
 	MaxSubscriptions int
-	MaxInFlight      int     // commands that wait for their answers
-	Limiter          Limiter // nil: nothing is counted
+	MaxInFlight      int      // commands that wait for their answers
+	Limiter          Limiter  // nil: nothing is counted
+	Observer         Observer // nil: nobody observes
 	Logger           *slog.Logger
 	Refused          func(wire.Code)  // counts an error that a client was answered with
 	Now              func() time.Time // time.Now

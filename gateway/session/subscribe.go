@@ -118,6 +118,7 @@ func (s *Session) settle(sub *subscription, place Subscription) {
 	s.mu.Lock()
 	ended, left := sub.ended, sub.leaving
 	sub.place = place
+	s.inPlaceLocked(sub)
 	s.mu.Unlock()
 	if ended {
 		place.Cancel()
@@ -155,6 +156,7 @@ func (s *Session) removeLocked(sub *subscription) bool {
 	for at := &s.subs; *at != nil; at = &(*at).next {
 		if *at == sub {
 			*at, sub.next = sub.next, nil
+			s.takenOutLocked(sub)
 			return true
 		}
 	}

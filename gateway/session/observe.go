@@ -1,0 +1,35 @@
+package session
+
+import "github.com/jetwire/jetwire/gateway/auth"
+
+// Observer is told what becomes of sessions, of each in the order in which it happens: first Connected, last that its connection has been
+// closed, which is not told here. Its methods are called while a session is locked: they do not wait, and do not call the session.
+type Observer interface {
+	Connected(c Conn, session, user, device, client string)
+	Subscribed(c Conn, channel string)   // the subscription, to a channel or pattern, is in place
+	Unsubscribed(c Conn, channel string) // it no longer is; not told of those that end with the connection
+}
+
+// enter gives the session its grant.
+func (s *Session) enter(grant *auth.Grant, session, device, client string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.grant = grant
+	if o := s.opt.Observer; o != nil && !s.closed {
+		o.Connected(s.conn, session, grant.User, device, client)
+	}
+}
+
+// inPlaceLocked is called when a subscription has its place and may send.
+func (s *Session) inPlaceLocked(sub *subscription) {
+	if o := s.opt.Observer; o != nil && !sub.ended {
+		o.Subscribed(s.conn, sub.channel)
+	}
+}
+
+// takenOutLocked is called when a subscription is no longer the session's.
+func (s *Session) takenOutLocked(sub *subscription) {
+	if o := s.opt.Observer; o != nil && sub.place != nil && !sub.held {
+		o.Unsubscribed(s.conn, sub.channel)
+	}
+}
