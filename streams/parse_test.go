@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -100,7 +101,7 @@ func FuzzAuthor(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if from, id := identity(h); m.From != from || m.ID != id || m.Channel != "chat.x" || string(m.Body) != string(data) {
+		if from, id := origin.Of(h); m.From != from || m.ID != id || m.Channel != "chat.x" || string(m.Body) != string(data) {
 			t.Fatalf("%q: %+v, want from %q, id %q", data, m, from, id)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -248,7 +249,7 @@ func (r *reader) gone(ctx context.Context, s *Stream, g *generation, seq uint64)
 		}
 		raw, err := st.GetMsg(ctx, seq)
 		if err == nil {
-			from, id := identity(raw.Header)
+			from, id := origin.Of(raw.Header)
 			return &Message{Channel: raw.Subject, Seq: raw.Sequence, Prev: g.index.Prev(raw.Subject, raw.Sequence), Time: raw.Time.UnixNano(), ID: id, From: from, Body: raw.Data}, nil
 		}
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {

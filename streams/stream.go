@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/jetwire/jetwire/streams/index"
+	"github.com/jetwire/jetwire/streams/origin"
 )
 
 const (
@@ -115,7 +116,7 @@ func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, 
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{log: l, namespace: p.Namespace, name: streamPrefix + p.Namespace, budget: budget, kick: make(chan struct{}, 1)}
+	s := &Stream{log: l, namespace: p.Namespace, name: StreamOf(p.Namespace), budget: budget, kick: make(chan struct{}, 1)}
 	p = effective(p, info.Config)
 	if p.synced() {
 		if err := l.syncer.first(ctx); err != nil {
@@ -338,7 +339,7 @@ func (s *Stream) onLive(m *nats.Msg) {
 	if _, err := namespaceOf(channel); err != nil || len(m.Data) > s.policy.Load().MaxMessageSize {
 		return
 	}
-	from, id := identity(m.Header)
+	from, id := origin.Of(m.Header)
 	s.log.opts.Deliver([]*Message{{Channel: channel, Time: time.Now().UnixNano(), ID: id, From: from, Body: m.Data}})
 }
 

@@ -23,6 +23,9 @@ const (
 	headerRoom = 4 << 10
 )
 
+// StreamOf returns the name of a namespace's stream.
+func StreamOf(namespace string) string { return streamPrefix + namespace }
+
 // filled returns the policy with its defaults in place of zeros.
 func (p Policy) filled(o *Options) Policy {
 	p.Replicas = max(p.Replicas, 1)
@@ -50,7 +53,7 @@ func limit(n int64) int64 {
 
 // apply puts the policy into a stream's configuration and leaves alone what policies do not speak of.
 func (p Policy) apply(c jetstream.StreamConfig) jetstream.StreamConfig {
-	c.Name = streamPrefix + p.Namespace
+	c.Name = StreamOf(p.Namespace)
 	c.Subjects = []string{p.Namespace + ".>"}
 	c.Retention = jetstream.LimitsPolicy
 	c.Discard = jetstream.DiscardOld
@@ -116,7 +119,7 @@ var ErrRefused = errors.New("refused")
 
 // ensure makes the policy's stream, or makes it what the policy says, and returns its state.
 func ensure(ctx context.Context, js jetstream.JetStream, p Policy, allowShrink bool) (*jetstream.StreamInfo, error) {
-	name := streamPrefix + p.Namespace
+	name := StreamOf(p.Namespace)
 	st, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		st, err = js.CreateStream(ctx, p.apply(jetstream.StreamConfig{Description: "Jetwire namespace " + p.Namespace}))

@@ -235,3 +235,32 @@ func TestPositionIsNotTakenBack(t *testing.T) {
 		t.Errorf("position %+v, %v", p, err)
 	}
 }
+
+func TestQueue(t *testing.T) {
+	s := open(t, natstest.Run(t), "a", func(o *Options) { o.Window = 4 })
+	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
+	s.publish(t, "ev.x", 1, 9)
+	s.publish(t, "ev.other", 1, 2)
+	read := func(l *log) (stop func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		r := s.NewReader("shop", []Source{{Stream: "EV", Subjects: []string{"ev.x"}, Queue: true}}, l.handle)
+		var work sync.WaitGroup
+		work.Go(func() { r.Run(ctx); r.Save() })
+		return func() { cancel(); work.Wait() }
+	}
+	first := log{hold: true}
+	stop := read(&first)
+	expect(t, &first, numbers(1, 4))
+	first.done[0]()
+	first.done[2]()
+	expect(t, &first, numbers(1, 6))
+	stop()
+	var second log
+	stop = read(&second)
+	expect(t, &second, []string{"2", "4", "5", "6", "7", "8", "9"})
+	eventually(t, "the queue to be empty but for what was not asked for", func() bool {
+		st, err := s.js.Stream(t.Context(), "EV")
+		return err == nil && st.CachedInfo().State.Msgs == 2
+	})
+	stop()
+}

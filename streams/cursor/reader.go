@@ -3,6 +3,7 @@ package cursor
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,17 @@ import (
 type Source struct {
 	Stream   string
 	Subjects []string // that are read; none: all
+	// Queue says that the stream is a work queue: what is done is taken from it, and there is no position. Nobody else may read the same
+	// subjects of it.
+	Queue bool
+}
+
+// source reads one Source.
+type source interface {
+	run(ctx context.Context)
+	save(ctx context.Context) error // the position, if it has moved
+	waiting() uint64
+	stream() string
 }
 
 // Message is one of a stream's.
@@ -46,18 +58,21 @@ const saveEvery = time.Second
 
 // Reader reads under one name, while the name's lease is held.
 type Reader struct {
-	store *Store
-	name  string
-	tails []*tail
-	moved atomic.Bool // another has moved a position
+	log     *slog.Logger
+	sources []source
+	moved   atomic.Bool // another has moved a position
 }
 
 // NewReader makes a Reader. handle is called for one message of a source at a time; it may wait.
 func (s *Store) NewReader(name string, sources []Source, handle func(Message)) *Reader {
-	r := &Reader{store: s, name: name}
+	r := &Reader{log: s.opts.Logger.With("reader", name)}
 	for _, src := range sources {
-		r.tails = append(r.tails, &tail{store: s, source: src, key: positionKey(name, src.Stream), handle: handle,
-			log: s.opts.Logger.With("reader", name, "stream", src.Stream)})
+		log := r.log.With("stream", src.Stream)
+		if src.Queue {
+			r.sources = append(r.sources, &queue{store: s, source: src, name: consumerPrefix + name, handle: handle, log: log})
+		} else {
+			r.sources = append(r.sources, &tail{store: s, source: src, key: positionKey(name, src.Stream), handle: handle, log: log})
+		}
 	}
 	return r
 }
@@ -67,8 +82,8 @@ func (r *Reader) Run(ctx context.Context) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	var work sync.WaitGroup
-	for _, t := range r.tails {
-		work.Go(func() { t.run(ctx) })
+	for _, src := range r.sources {
+		work.Go(func() { src.run(ctx) })
 	}
 	for sleep(ctx, saveEvery) && !r.moved.Load() {
 		r.save(ctx)
@@ -88,28 +103,34 @@ func (r *Reader) Save() {
 
 // Waiting returns how many messages are still to be read or done, as it was known last.
 func (r *Reader) Waiting() (n uint64) {
-	for _, t := range r.tails {
-		n += t.pending.Load()
-		if w := t.window.Load(); w != nil {
-			_, waiting := w.state()
-			n += uint64(waiting)
-		}
+	for _, src := range r.sources {
+		n += src.waiting()
 	}
 	return n
 }
 
 func (r *Reader) save(ctx context.Context) {
-	for _, t := range r.tails {
-		if err := t.save(ctx); moved(err) {
-			t.log.Warn("another reader has moved the position")
+	for _, src := range r.sources {
+		if err := src.save(ctx); moved(err) {
+			r.log.Warn("another reader has moved the position", "stream", src.stream())
 			r.moved.Store(true)
 		} else if err != nil && ctx.Err() == nil {
-			t.log.Debug("cannot write the position; trying again", "error", err)
+			r.log.Debug("cannot write the position; trying again", "stream", src.stream(), "error", err)
 		}
 	}
 }
 
-// save writes the position, if it has moved.
+func (t *tail) stream() string { return t.source.Stream }
+
+func (t *tail) waiting() uint64 {
+	n := t.pending.Load()
+	if w := t.window.Load(); w != nil {
+		_, open := w.state()
+		n += uint64(open)
+	}
+	return n
+}
+
 func (t *tail) save(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// tail reads one source.
+// tail reads a stream from a position.
 type tail struct {
 	// Fixed after construction.
 	store  *Store
@@ -43,20 +43,22 @@ var (
 	errMissed = errors.New("messages were lost on their way")
 )
 
-// run reads until ctx ends, on one consumer after the other.
-func (t *tail) run(ctx context.Context) {
+func (t *tail) run(ctx context.Context) { passes(ctx, t.log, t.pass) }
+
+// passes reads until ctx ends, with one consumer after the other. pass calls works when it does something.
+func passes(ctx context.Context, log *slog.Logger, pass func(ctx context.Context, works func()) error) {
 	failing := false
 	for ctx.Err() == nil {
-		err := t.pass(ctx, func() { failing = false })
+		err := pass(ctx, func() { failing = false })
 		if err != nil && ctx.Err() == nil && !failing {
 			failing = true
-			t.log.Warn("the stream cannot be read for now", "error", err)
+			log.Warn("the stream cannot be read for now", "error", err)
 		}
 		sleep(ctx, retryAfter)
 	}
 }
 
-// pass reads with one consumer until that fails. works is called when it does something.
+// pass reads with one consumer until that fails.
 func (t *tail) pass(ctx context.Context, works func()) error {
 	if err := t.restore(ctx); err != nil {
 		return err

@@ -40,7 +40,7 @@ type Event struct {
 	Client  string `json:"client,omitempty"`  // of Connect: what the client calls itself
 	Again   bool   `json:"again,omitempty"`   // of Connect: its Disconnect was told, wrongly; it is there
 	Channel string `json:"channel,omitempty"` // or pattern, of Subscribe and Unsubscribe
-	Code    int    `json:"code,omitempty"`    // of Disconnect: WebSocket close code; absent: there was none
+	Code    int    `json:"code,omitempty"`    // of Disconnect: WebSocket close code; absent if Reason is GatewayLost
 	Reason  string `json:"reason,omitempty"`  // of Disconnect
 	Count   uint64 `json:"count,omitempty"`   // of Lost: events
 }
@@ -74,6 +74,7 @@ func Subjects(kinds []Kind, namespaces []string) []string {
 
 // Connection is one that is open.
 type Connection struct {
+	log     *Log
 	session string
 	entry
 

@@ -106,9 +106,9 @@ func TestEventsAreStoredInOrder(t *testing.T) {
 	for i := range 1200 { // several batches
 		s := fmt.Sprintf("s%d", i)
 		c := l.Connected(s, "alice", "phone", "app")
-		l.Subscribed(c, "chat.lobby")
-		l.Unsubscribed(c, "chat.lobby")
-		l.Disconnected(c, 1001, "going_away")
+		c.Subscribed("chat.lobby")
+		c.Unsubscribed("chat.lobby")
+		c.Disconnected(1001, "going_away")
 		want = append(want, "connect alice "+s, "subscribe alice "+s+" chat.lobby", "unsubscribe alice "+s+" chat.lobby", "disconnect alice "+s+" going_away")
 	}
 	open := l.Connected("open", "bob", "", "")
@@ -118,7 +118,7 @@ func TestEventsAreStoredInOrder(t *testing.T) {
 		t.Errorf("%d events, want %d: %.300q", len(got), len(want), got)
 	}
 	eventually(t, "the entries", func() bool { return slices.Equal(entries(t, ns), []string{"g1", "g1.open"}) })
-	l.Disconnected(open, 1006, "")
+	open.Disconnected(1006, "")
 	l.Close()
 	if got := entries(t, ns); len(got) != 0 {
 		t.Errorf("entries that stay: %v", got)
@@ -132,9 +132,9 @@ func TestOnlyWhatIsWantedIsStored(t *testing.T) {
 	ns := natstest.Run(t)
 	l := open(t, ns, "g1", func(o *Options) { o.Kinds = []Kind{Disconnect} })
 	c := l.Connected("s1", "alice", "", "")
-	l.Subscribed(c, "chat.lobby")
+	c.Subscribed("chat.lobby")
 	eventually(t, "the entry", func() bool { return slices.Equal(entries(t, ns), []string{"g1", "g1.s1"}) })
-	l.Disconnected(c, 1000, "normal")
+	c.Disconnected(1000, "normal")
 	l.Close()
 	if got := stored(t, ns); !slices.Equal(got, []string{"disconnect alice s1 normal"}) {
 		t.Errorf("stored %q", got)
@@ -219,7 +219,7 @@ func TestConnectionsOfADeadGateway(t *testing.T) {
 		dead.Connected(fmt.Sprint("s", i), fmt.Sprint("user", i), "", "")
 	}
 	left := dead.Connected("left", "carol", "", "")
-	dead.Disconnected(left, 1000, "normal")
+	left.Disconnected(1000, "normal")
 	eventually(t, "the events", func() bool { return dead.Stats().Appended == n+2 })
 	eventually(t, "the entries", func() bool { return len(entries(t, ns)) == n+1 })
 	dead.die()
@@ -232,7 +232,7 @@ func TestConnectionsOfADeadGateway(t *testing.T) {
 	eventually(t, "the dead gateway's connections to be told", func() bool { return l.Stats().Appended == n+1 })
 	eventually(t, "its entries to go", func() bool { return slices.Equal(entries(t, ns), []string{"g2", "g2.mine"}) })
 	stop()
-	l.Disconnected(c, 1000, "normal")
+	c.Disconnected(1000, "normal")
 	l.Close()
 	gone := map[string]int{}
 	for _, line := range stored(t, ns) {
@@ -261,7 +261,7 @@ func TestGatewayThatWasTakenForDead(t *testing.T) {
 	eventually(t, "it to be told again", func() bool { return l.Stats().Appended == 3 })
 	stop()
 	eventually(t, "the entry", func() bool { return slices.Contains(entries(t, ns), "g1.s1") })
-	l.Disconnected(c, 1000, "normal")
+	c.Disconnected(1000, "normal")
 	l.Close()
 	other.Close()
 	want := []string{"connect alice s1", "disconnect alice s1 gateway_lost", "connect alice s1", "subscribe alice s1 chat.lobby", "disconnect alice s1 normal"}

@@ -157,7 +157,7 @@ func (l *Log) Stats() Stats {
 // connection's alone.
 func (l *Log) Connected(session, user, device, client string) *Connection {
 	now := time.Now().UnixMilli()
-	c := &Connection{session: session, entry: entry{User: user, Device: device, Since: now}}
+	c := &Connection{log: l, session: session, entry: entry{User: user, Device: device, Since: now}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.connectedLocked(c, Event{Time: now, Client: client})
@@ -175,16 +175,17 @@ func (l *Log) connectedLocked(c *Connection, e Event) {
 	l.pushLocked(i)
 }
 
-// Subscribed tells that a connection has a subscription to a channel or pattern.
-func (l *Log) Subscribed(c *Connection, channel string) { l.tell(Subscribe, c, channel) }
+// Subscribed tells that the connection has a subscription to a channel or pattern.
+func (c *Connection) Subscribed(channel string) { c.tell(Subscribe, channel) }
 
 // Unsubscribed tells that it no longer has it. What a Disconnect ends needs not to be told.
-func (l *Log) Unsubscribed(c *Connection, channel string) { l.tell(Unsubscribe, c, channel) }
+func (c *Connection) Unsubscribed(channel string) { c.tell(Unsubscribe, channel) }
 
-func (l *Log) tell(k Kind, c *Connection, channel string) {
+func (c *Connection) tell(k Kind, channel string) {
+	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.kinds[k] {
+	if l.kinds[k] && !c.closed {
 		l.pushLocked(l.channelItemLocked(k, c, channel))
 	}
 }
@@ -193,8 +194,9 @@ func (l *Log) channelItemLocked(k Kind, c *Connection, channel string) item {
 	return item{Event: Event{ID: l.nextIDLocked(), Kind: k, Time: time.Now().UnixMilli(), User: c.User, Session: c.session, Device: c.Device, Channel: channel}}
 }
 
-// Disconnected tells that a connection has ended. A code of 0 is none.
-func (l *Log) Disconnected(c *Connection, code int, reason string) {
+// Disconnected tells that the connection has ended, with a WebSocket close code.
+func (c *Connection) Disconnected(code int, reason string) {
+	l := c.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.closed = true
