@@ -11,6 +11,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/gateway/wsock"
+	"github.com/jetwire/jetwire/streams/events"
 )
 
 // client is where a socket and a session meet: what the one receives goes to the other, and back.
@@ -23,7 +24,8 @@ type client struct {
 // rare is what few clients need, or for a short while.
 type rare struct {
 	pages    pages
-	commands atomic.Pointer[limit.Commands] // nil: it has sent none lately, or they are not limited
+	commands atomic.Pointer[limit.Commands]    // nil: it has sent none lately, or they are not limited
+	told     atomic.Pointer[events.Connection] // nil: no webhook is told of it
 }
 
 // gone is that of a client that has gone.
@@ -84,10 +86,11 @@ func (cl *client) Drained(*transport.Conn) {
 	}
 }
 
-func (cl *client) Closed(*transport.Conn, wire.Code) {
+func (cl *client) Closed(_ *transport.Conn, code wire.Code) {
 	cl.session.Closed()
 	if r := cl.rare.Swap(gone); r != nil {
 		r.pages.end()
+		r.leave(code)
 	}
 }
 

@@ -46,6 +46,7 @@ type Gateway struct {
 	limits   *limits
 	unified  *unifiedService // nil: it is switched off
 	metrics  *metrics
+	webhooks *webhooks // nil: there are none
 
 	everywhere *everywhere
 	api        *api.API
@@ -127,6 +128,12 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	}
 	g.unified = newUnified(g)
 	g.api = newAPI(g)
+	if g.webhooks, err = newWebhooks(ctx, g); err != nil {
+		return nil, errors.Join(err, g.closeParts())
+	}
+	if g.webhooks != nil && g.webhooks.events != nil {
+		g.sessions.Observer = g.webhooks
+	}
 	g.sockets, err = transport.New(g.transportOptions())
 	if err != nil {
 		return nil, errors.Join(err, g.closeParts())
@@ -254,6 +261,9 @@ func (g *Gateway) closeParts() error {
 	}
 	if g.sockets != nil {
 		errs = append(errs, g.sockets.Close())
+	}
+	if g.webhooks != nil {
+		g.webhooks.close()
 	}
 	g.broker.close()
 	g.limits.close()

@@ -47,7 +47,7 @@ var rules = []rule{
 	{"gateway/api/service", []string{"gateway/api", "gateway/auth", "gateway/wire", "streams/link"}, "the operations over NATS; it knows their names only"},
 	{"gateway/webhook", nil, "it knows HTTP and time; where events come from is not its concern"},
 	{"gateway/console", nil, "the page is a user of the protocol like any other"},
-	{"gateway", []string{"gateway/api", "gateway/api/service", "gateway/auth", "gateway/hub", "gateway/limit", "gateway/session", "gateway/transport", "gateway/unified", "gateway/wire", "gateway/wsock", "streams", "streams/access", "streams/cluster", "streams/commands", "streams/devices"},
+	{"gateway", []string{"gateway/api", "gateway/api/service", "gateway/auth", "gateway/hub", "gateway/limit", "gateway/session", "gateway/transport", "gateway/unified", "gateway/webhook", "gateway/wire", "gateway/wsock", "streams", "streams/access", "streams/cluster", "streams/commands", "streams/cursor", "streams/dead", "streams/devices", "streams/events", "streams/link", "streams/origin"},
 		"it joins the parts; the page is handed to it"},
 	{"bench/...", []string{"bench/...", "gateway/client", "gateway/poll", "gateway/wire", "gateway/wsock"},
 		"load numbers must cover what users run; framing is shared with the gateway, the rest is not"},

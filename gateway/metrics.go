@@ -10,6 +10,7 @@ import (
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/devices"
+	"github.com/jetwire/jetwire/streams/events"
 )
 
 func newRegistry() *prometheus.Registry {
@@ -58,6 +59,7 @@ type snapshot struct {
 	devices  devices.Stats
 	commands commands.Stats
 	revoked  int
+	events   events.Stats
 	up       bool
 
 	gateways int
@@ -125,6 +127,8 @@ var families = []metric{
 	gauge("jetwire_calls_in_flight", "Calls that wait for a backend.", func(s *snapshot) int { return s.commands.Calls }),
 	counter("jetwire_calls_no_service_total", "Calls that no backend was there for.", func(s *snapshot) uint64 { return s.commands.NoService }),
 	counter("jetwire_calls_timeout_total", "Calls that no backend answered in time.", func(s *snapshot) uint64 { return s.commands.TimedOut }),
+	counter("jetwire_events_total", "Events of connections that were stored for webhooks.", func(s *snapshot) uint64 { return s.events.Appended }),
+	counter("jetwire_events_lost_total", "Events of connections that were lost because NATS was away for too long.", func(s *snapshot) uint64 { return s.events.Lost }),
 	counter("jetwire_log_reads_total", "Messages read from the log by sequence.", func(s *snapshot) uint64 { return s.log.DirectGets }),
 	counter("jetwire_log_shared_reads_total", "Reads that joined one under way.", func(s *snapshot) uint64 { return s.log.SharedGets }),
 	counter("jetwire_log_slow_reads_total", "Reads of what is older than the index.", func(s *snapshot) uint64 { return s.log.SlowReads }),
@@ -150,13 +154,16 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 	ch <- closesDesc
 	ch <- rateLimitedDesc
+	for _, f := range webhookFamilies {
+		ch <- f.desc
+	}
 	m.latency.Describe(ch)
 	m.errors.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), revoked: m.g.access.Revocations(), up: m.g.log.Connected(), gateways: len(m.g.cluster.Nodes())}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), revoked: m.g.access.Revocations(), up: m.g.log.Connected(), events: m.g.webhooks.stats(), gateways: len(m.g.cluster.Nodes())}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}
@@ -166,6 +173,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for of, n := range m.g.limits.refused() {
 		ch <- prometheus.MustNewConstMetric(rateLimitedDesc, prometheus.CounterValue, float64(n), of)
 	}
+	m.g.webhooks.collect(ch)
 	m.latency.Collect(ch)
 	m.errors.Collect(ch)
 }

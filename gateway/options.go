@@ -20,7 +20,9 @@ import (
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/commands"
+	"github.com/jetwire/jetwire/streams/cursor"
 	"github.com/jetwire/jetwire/streams/devices"
+	"github.com/jetwire/jetwire/streams/events"
 )
 
 // Defaults of Limits that this package owns; the others are transport's.
@@ -60,6 +62,12 @@ type Options struct {
 	Commands commands.Options
 	// Unified switches the unified service on; nil: it is off.
 	Unified *Unified
+
+	// Webhooks are told what happens; all gateways have the same. Events says how what becomes of connections is kept for them, Cursors
+	// how it is remembered what they were told. The fields of both that are required, Open and Logger are the Gateway's own.
+	Webhooks []Webhook
+	Events   events.Options
+	Cursors  cursor.Options
 
 	Name    string // of this gateway, for operators; default: the host's
 	Version string // of the program, for operators

@@ -47,7 +47,7 @@ func (s *Session) Admit(id uint64, grant *auth.Grant, client, device string) {
 		return
 	}
 	if s.admitted(id, grant) {
-		s.connected(id, session, grant, nil)
+		s.connected(id, session, client, grant, nil)
 		s.goOn()
 	}
 }
@@ -108,13 +108,12 @@ func (s *Session) admitted(id uint64, grant *auth.Grant) bool {
 		return false
 	}
 	return true
-	s.enter(grant, session, device, client)
-	s.connected(id, session, grant, nil)
 }
 
 // connected answers connect.
-func (s *Session) connected(id uint64, session string, grant *auth.Grant, d *wire.Durable) {
+func (s *Session) connected(id uint64, session, client string, grant *auth.Grant, d *wire.Durable) {
 	s.conn.Establish()
+	s.entered(session, client, grant, d)
 	r := wire.ConnectReply{
 		Session:     session,
 		User:        grant.User,

@@ -45,13 +45,8 @@ func (s *Session) device() Device {
 }
 
 // take makes this session the holder of the device, and restores what that is subscribed to.
-func (s *Session) take(id uint64, session, device string, grant *auth.Grant) {
-	s.hold(device)
 func (s *Session) take(id uint64, session, device, client string, grant *auth.Grant) {
-	s.mu.Lock()
-	s.durable = &durable{name: device, taking: true}
-	s.mu.Unlock()
-	s.conn.SetReading(false)
+	s.hold(device)
 	s.opt.Broker.Take(grant.User, device, session, s, func(d Device, r Record, err error) {
 		if err != nil {
 			s.refuse(id, wireError(err))
@@ -78,8 +73,7 @@ func (s *Session) take(id uint64, session, device, client string, grant *auth.Gr
 			if !s.admitted(id, grant) {
 				return
 			}
-			s.enter(grant, session, device, client)
-			s.connected(id, session, grant, told)
+			s.connected(id, session, client, grant, told)
 			for _, sub := range known {
 				s.restore(sub)
 			}

@@ -1,6 +1,9 @@
 package session
 
-import "github.com/jetwire/jetwire/gateway/auth"
+import (
+	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
+)
 
 // Observer is told what becomes of sessions, of each in the order in which it happens: first Connected, last that its connection has been
 // closed, which is not told here. Its methods are called while a session is locked: they do not wait, and do not call the session.
@@ -10,12 +13,19 @@ type Observer interface {
 	Unsubscribed(c Conn, channel string) // it no longer is; not told of those that end with the connection
 }
 
-// enter gives the session its grant.
-func (s *Session) enter(grant *auth.Grant, session, device, client string) {
+// entered is called when the session has connected.
+func (s *Session) entered(session, client string, grant *auth.Grant, d *wire.Durable) {
+	o := s.opt.Observer
+	if o == nil {
+		return
+	}
+	device := ""
+	if d != nil {
+		device = d.Device
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.grant = grant
-	if o := s.opt.Observer; o != nil && !s.closed {
+	if !s.closed {
 		o.Connected(s.conn, session, grant.User, device, client)
 	}
 }

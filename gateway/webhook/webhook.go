@@ -44,10 +44,11 @@ type Endpoint struct {
 
 // Event is what an endpoint is told.
 type Event struct {
-	ID   string // the same each time that the event is sent
-	Key  string // whose events keep their order
-	Body []byte // JSON
-	Done func() // called when nothing is left to do for it, from any goroutine
+	ID     string // the same each time that the event is sent
+	Key    string // whose events keep their order
+	Body   []byte // JSON
+	Origin any    // for Options.Dead: where it comes from
+	Done   func() // called when nothing is left to do for it, from any goroutine
 }
 
 // Letter is an event that could not be delivered.

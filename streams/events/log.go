@@ -63,6 +63,7 @@ type Log struct {
 	cancel context.CancelFunc // ends what is under way
 	work   sync.WaitGroup
 
+	closing  sync.Once
 	record   uint64 // revision of this gateway's key; owned by watch
 	appended atomic.Uint64
 
@@ -131,7 +132,9 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 const closeWait = 5 * time.Second
 
 // Close stores what is queued, if that is possible soon, and ends. Every connection must have been told to be gone.
-func (l *Log) Close() {
+func (l *Log) Close() { l.closing.Do(l.close) }
+
+func (l *Log) close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
