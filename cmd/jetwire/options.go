@@ -16,6 +16,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/console"
 	"github.com/jetwire/jetwire/gateway/limit"
+	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/commands"
@@ -90,6 +91,11 @@ func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync fu
 	if _, listed := cfg.Namespaces[userNamespace]; !listed {
 		o.Rules[userNamespace] = auth.UserRules
 	}
+	if u := cfg.Unified; u.Enabled {
+		o.Unified = &gateway.Unified{
+			Prefix: u.Prefix, PublicURL: u.PublicURL, ClientToClient: auth.Rule(u.ClientToClient), TokenLife: time.Duration(u.TokenLife),
+		}
+	}
 	if cfg.TLS.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
 		if err != nil {
@@ -134,8 +140,11 @@ func closesSlow(ns *config.Namespace) bool { return ns.Slow == "disconnect" }
 // builtinRules are what stands in for the rules that a listed namespace does not name: were the inboxes' rules lost
 // because somebody sets their retention, everybody could read them.
 func builtinRules(namespace string) auth.Rules {
-	if namespace == userNamespace {
+	switch namespace {
+	case userNamespace:
 		return auth.UserRules
+	case unified.Namespace:
+		return unified.Rules
 	}
 	return auth.Rules{}
 }
@@ -178,6 +187,13 @@ func streamOptions(cfg *config.Config, nc connect, sync func() error, log *slog.
 	}
 	if _, listed := cfg.Namespaces[userNamespace]; !listed {
 		o.Policies = append(o.Policies, policy(userNamespace, &cfg.Default.Namespace))
+	}
+	if _, listed := cfg.Namespaces[unified.Namespace]; !listed && cfg.Unified.Enabled {
+		p := policy(unified.Namespace, &cfg.Default.Namespace)
+		if p.MaxAge == 0 { // nobody comes back for what is older
+			p.MaxAge = time.Duration(cfg.Devices.Expiry)
+		}
+		o.Policies = append(o.Policies, p)
 	}
 	return o
 }

@@ -33,7 +33,7 @@ func (p *program) app() *cli.App {
 			"names. Flags come before the environment, and both before the YAML file that --config names.\n\n" + exitHelp,
 		Commands: []*cli.Command{
 			p.serveCommand(), p.subCommand(), p.pubCommand(), p.historyCommand(), p.presenceCommand(), p.commandCommand(), p.callCommand(),
-			p.tokenCommand(), p.configCommand(), p.versionCommand(),
+			p.socketCommand(), p.tokenCommand(), p.configCommand(), p.versionCommand(),
 		},
 		Writer:          p.out,
 		ErrWriter:       p.err,

@@ -46,6 +46,7 @@ type Config struct {
 	Devices       Devices     `yaml:"devices"`
 	Commands      Commands    `yaml:"commands"`
 	DeadLetters   DeadLetters `yaml:"dead_letters"`
+	Unified       Unified     `yaml:"unified"`
 
 	Default     DefaultNamespace     `yaml:"default"`
 	Namespaces  map[string]Namespace `yaml:"namespaces"`
@@ -191,6 +192,7 @@ func Default() Config {
 		Commands:     Commands{MaxBytes: commands.DefaultMaxBytes, DedupWindow: Duration(commands.DefaultDedupWindow)},
 		DeadLetters:  DeadLetters{MaxAge: Duration(dead.DefaultMaxAge), MaxBytes: dead.DefaultMaxBytes},
 		Token:        Token{Leeway: Duration(DefaultLeeway)},
+		Unified:      Unified{ClientToClient: string(auth.Own), TokenLife: Duration(gateway.DefaultUnifiedTokenLife)},
 		NATS:         NATS{SyncPause: Duration(streams.DefaultSyncPause)},
 		Memory:       Memory{IndexBytes: streams.DefaultIndexBytes, RingBytes: streams.DefaultRingBytes},
 		Sync:         true,
