@@ -47,7 +47,7 @@ const (
 // Options says where to connect and how. Only URL is needed; the zero value of each other field is the default named beside it.
 type Options struct {
 	URL   string                                // ws://host:port/path or wss://…
-	Token func(context.Context) (string, error) // asked before the first connect, and whenever the server wants a new one; nil: no token
+	Token func(context.Context) (string, error) // asked before the first connect, before the token expires, and whenever the server wants a new one; nil: no token
 	Name  string                                // the program's name and version, for the server's log; at most 64 bytes
 
 	// Device makes the session durable: the server keeps the subscriptions of (user, device), and up to where they were
@@ -181,6 +181,7 @@ type Client struct {
 	subs    map[string]*Subscription // by channel or pattern
 
 	ackLater []*Subscription // their acks are due later
+	spare    string          // a token that was to renew a connection; empty: none
 }
 
 type counters struct {

@@ -25,6 +25,8 @@ type conn struct {
 	quit chan struct{} // closed by fail
 	idle chan struct{} // while leaving: the last reply came
 
+	expired chan struct{} // the server says that the token has
+
 	ping       time.Duration // 0: no heartbeat
 	maxMessage int           // 0: unknown
 	durable    bool          // acks decide something
@@ -111,6 +113,8 @@ func (cn *conn) serve(ctx context.Context) error {
 	defer beat.Stop()
 	move := time.NewTimer(time.Hour)
 	defer move.Stop()
+	renew := newRenewer(ctx, cn)
+	defer renew.close()
 	for {
 		select {
 		case <-cn.quit:
@@ -121,6 +125,12 @@ func (cn *conn) serve(ctx context.Context) error {
 			return cn.cause
 		case <-beat.C:
 			cn.watch()
+		case <-renew.timer.C:
+			renew.begin()
+		case <-cn.expired:
+			renew.begin()
+		case n := <-renew.done:
+			renew.ended(n)
 		case <-cn.c.moved:
 			if at, _ := cn.moving(); !at.IsZero() {
 				move.Reset(time.Until(at))
@@ -259,8 +269,13 @@ func (cn *conn) handle(in *wire.Incoming) error {
 	case in.Kind == wire.KindUnsubscribed:
 		c.unsubscribed(cn, &in.Unsubscribed)
 	case in.Kind == wire.KindExpired:
-		// The server goes on serving for a grace: move within its first half.
-		cn.move(rand.N(seconds(in.Expired.Grace)/2+1), errNewToken)
+		// The server goes on serving for a grace. If the token is not renewed in its first quarter, move in the second.
+		part := seconds(in.Expired.Grace) / 4
+		cn.move(part+rand.N(part+1), errNewToken)
+		select {
+		case cn.expired <- struct{}{}:
+		default:
+		}
 	case in.Kind == wire.KindReconnect:
 		after := seconds(in.Reconnect.After)
 		cn.move(after+rand.N(after/4+moveJitter), errMoved)

@@ -111,7 +111,7 @@ type refusedError struct {
 
 func (e *refusedError) Unwrap() error { return e.error }
 
-// renewToken asks for a token if the one at hand was refused, has expired, or is none.
+// renewToken takes the token that was to renew the last connection, or asks for one, if the one at hand was refused, has expired, or is none.
 func (c *Client) renewToken(ctx context.Context) error {
 	if !c.expires.IsZero() && !time.Now().Before(c.expires) {
 		c.fresh = true
@@ -119,9 +119,12 @@ func (c *Client) renewToken(ctx context.Context) error {
 	if c.o.Token == nil || !c.fresh {
 		return nil
 	}
-	token, err := c.o.Token(ctx)
-	if err != nil {
-		return &tokenError{err}
+	token := c.takeSpare()
+	if token == "" {
+		var err error
+		if token, err = c.o.Token(ctx); err != nil {
+			return &tokenError{err}
+		}
 	}
 	c.token, c.fresh, c.expires = token, false, time.Time{}
 	return nil
@@ -134,7 +137,7 @@ func (e *tokenError) Error() string { return "client: token: " + e.err.Error() }
 func (e *tokenError) Unwrap() error { return e.err }
 
 func newConn(c *Client, nc net.Conn, early *bufio.Reader) *conn {
-	cn := &conn{c: c, nc: nc, wake: make(chan struct{}, 1), quit: make(chan struct{}), idle: make(chan struct{}, 1)}
+	cn := &conn{c: c, nc: nc, wake: make(chan struct{}, 1), quit: make(chan struct{}), idle: make(chan struct{}, 1), expired: make(chan struct{}, 1)}
 	var from io.Reader = heardReader{cn}
 	if early != nil { // what the server sent right behind its handshake
 		first := make([]byte, early.Buffered())
