@@ -1,0 +1,5 @@
+//go:build race
+
+package callout
+
+const raceEnabled = true
