@@ -75,7 +75,7 @@ func (s *Session) take(id uint64, session, device, client string, grant *auth.Gr
 			}
 			s.connected(id, session, client, grant, told)
 			for _, sub := range known {
-				s.restore(sub)
+				s.restore(sub, grant)
 			}
 			if inbox != nil {
 				s.release(inbox)
@@ -132,21 +132,31 @@ func (s *Session) addInbox(grant *auth.Grant, then func(*subscription, error)) {
 		then(nil, nil)
 		return
 	}
-	r := Request{Subscribe: wire.Subscribe{Channel: sub.channel, QoS: sub.qos}, Acked: true, Held: true}
-	s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
-		if err != nil {
-			s.remove(sub, false)
-			if wireError(err).Code.Comeback() != wire.Later {
-				err = nil
-			}
-			then(nil, err)
+	failed := func(e *wire.Error) {
+		s.remove(sub, false)
+		if e.Code.Comeback() == wire.Later {
+			then(nil, e)
 			return
 		}
-		s.enlist(sub, place, func(err error) {
+		then(nil, nil)
+	}
+	r := Request{Subscribe: wire.Subscribe{Channel: sub.channel, QoS: sub.qos}, Acked: true, Held: true}
+	s.mayRead(sub.channel, grant, func(refusal *wire.Error) {
+		if refusal != nil {
+			failed(refusal)
+			return
+		}
+		s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
 			if err != nil {
-				sub = nil
+				failed(wireError(err))
+				return
 			}
-			then(sub, err)
+			s.enlist(sub, place, func(err error) {
+				if err != nil {
+					sub = nil
+				}
+				then(sub, err)
+			})
 		})
 	})
 }
@@ -207,27 +217,37 @@ func (s *Session) release(sub *subscription) {
 }
 
 // restore puts a subscription of the record in place again.
-func (s *Session) restore(sub *subscription) {
+func (s *Session) restore(sub *subscription, grant *auth.Grant) {
 	from := *sub.from
 	lossy := from.QoS == wire.AtMostOnce
 	r := Request{Subscribe: wire.Subscribe{Channel: from.Channel, QoS: from.QoS, Since: from.Seq, Resume: !lossy, Epoch: from.Epoch}, Acked: !lossy}
-	s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
-		if err == nil {
+	s.mayRead(from.Channel, grant, func(refusal *wire.Error) {
+		if refusal != nil {
+			s.unrestored(sub, refusal)
+			return
+		}
+		s.opt.Broker.Subscribe(s.conn, r, func(wire.SubscribeReply) {}, func(place Subscription, err error) {
+			if err != nil {
+				s.unrestored(sub, wireError(err))
+				return
+			}
 			s.settle(sub, place)
-			return
-		}
-		e := wireError(err)
-		later := e.Code.Comeback() == wire.Later
-		if left := s.remove(sub, later); left != nil { // it was unsubscribed meanwhile
-			left()
-			return
-		}
-		if !later {
-			s.changed()
-		}
-		s.send(func(dst []byte) []byte {
-			return wire.AppendUnsubscribedPush(dst, &wire.Unsubscribed{Channel: from.Channel, Error: *e})
 		})
+	})
+}
+
+// unrestored tells of a subscription of the record that could not be put in place.
+func (s *Session) unrestored(sub *subscription, e *wire.Error) {
+	later := e.Code.Comeback() == wire.Later
+	if left := s.remove(sub, later); left != nil { // it was unsubscribed meanwhile
+		left()
+		return
+	}
+	if !later {
+		s.changed()
+	}
+	s.send(func(dst []byte) []byte {
+		return wire.AppendUnsubscribedPush(dst, &wire.Unsubscribed{Channel: sub.channel, Error: *e})
 	})
 }
 

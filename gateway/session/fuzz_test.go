@@ -23,6 +23,7 @@ func FuzzReceive(f *testing.F) {
 		`{"id":1,"connect":{"token":"alice"}}{"id":2,"subscribe":{"channel":"chat.a"}}{"id":3,"renew":{"token":"later:alice"}}{"id":4,"renew":{"token":"later:old"}}` + "\n" + `{"id":5,"ping":{}}`,
 		`{"id":1,"connect":{"token":"later:alice","device":"d"}}{"id":3,"renew":{"token":"alice in chat"}}`,
 		`{"id":1,"connect":{"token":"alice"}}{"id":2,"presence":{"channel":"chat.a"}}{"presence":{"channel":"closed.a"}}`,
+		`{"id":1,"connect":{"token":"later:alice"}}{"id":2,"subscribe":{"channel":"asked.a"}}{"id":3,"publish":{"channel":"asked.a","data":1}}` + "\n" + `{"id":4,"unsubscribe":{"channel":"asked.a"}}{"id":5,"call":{"destination":"asked.no","data":1}}`,
 		`{"id":1,"connect":{"token":"old"}}` + "\n" + `{"id":1,"ping":{}}`, `{"id":18446744073709551615,"ping":{}}`, `null`, ``,
 	} {
 		for seed := range uint64(4) {
@@ -119,6 +120,7 @@ func TestConcurrently(t *testing.T) {
 	const rounds = 50
 	for range rounds {
 		n.receive(`{"id":1,"subscribe":{"channel":"chat.a"}}{"id":2,"publish":{"channel":"chat.a","data":1}}{"id":3,"ack":{"channel":"chat.a","seq":0}}`)
+		n.receive(`{"id":7,"publish":{"channel":"asked.a","data":1}}{"id":8,"publish":{"channel":"asked.no","data":1}}`)
 		n.receive(`{"id":4,"history":{"channel":"chat.a"}}{"id":5,"unsubscribe":{"channel":"chat.a"}}{"id":6,"ping":{}}`)
 	}
 	close(stop)
@@ -129,7 +131,7 @@ func TestConcurrently(t *testing.T) {
 	for _, f := range n.p.take() {
 		_ = wire.DecodeServer([]byte(f), func(in *wire.Incoming) error { answers[in.ID]++; return nil })
 	}
-	for id := uint64(1); id <= 6; id++ {
+	for id := uint64(1); id <= 8; id++ {
 		if answers[id] != rounds {
 			t.Errorf("id %d has %d answers", id, answers[id])
 		}

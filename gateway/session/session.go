@@ -95,9 +95,10 @@ type Options struct {
 	AckWait          time.Duration // told to durable sessions
 	MaxUnacked       int           // told to durable sessions
 	MaxSubscriptions int
-	MaxInFlight      int      // commands that wait for their answers
-	Limiter          Limiter  // nil: nothing is counted
-	Observer         Observer // nil: nobody observes
+	MaxInFlight      int        // commands that wait for their answers
+	Limiter          Limiter    // nil: nothing is counted
+	Authorizer       Authorizer // nil: token and rules alone decide
+	Observer         Observer   // nil: nobody observes
 	Logger           *slog.Logger
 	Refused          func(wire.Code)  // counts an error that a client was answered with
 	Now              func() time.Time // time.Now
@@ -218,6 +219,13 @@ func (s *Session) handle(c *wire.Command) {
 		s.close(wire.Unauthenticated)
 		return
 	}
+	if s.authorized(c, grant) {
+		s.do(c, grant)
+	}
+}
+
+// do does a command of one who has connected.
+func (s *Session) do(c *wire.Command, grant *auth.Grant) {
 	switch c.Op {
 	case wire.OpSubscribe:
 		s.subscribe(c.ID, grant, c.Subscribe)

@@ -264,6 +264,7 @@ type bench struct {
 	s    *Session
 	p    *peer
 	b    *scripted
+	gate *gate
 	now  time.Time
 	opts *Options
 
@@ -281,7 +282,9 @@ func newBench(t testing.TB) *bench {
 		"closed": {auth.Subscribe: auth.Server, auth.Publish: auth.Server, auth.History: auth.Server, auth.Presence: auth.Server},
 		"user":   auth.UserRules,
 	}}}
+	n.gate = &gate{b: n.b}
 	n.opts = &Options{
+		Authorizer: n.gate,
 		Verify: func(token string, _ time.Time) (*auth.Grant, error) {
 			switch token {
 			case "alice":
