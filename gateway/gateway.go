@@ -48,9 +48,10 @@ type Gateway struct {
 	metrics  *metrics
 	webhooks *webhooks // nil: there are none
 
-	everywhere *everywhere
-	api        *api.API
-	service    *service.Service
+	authorizers *authorizers
+	everywhere  *everywhere
+	api         *api.API
+	service     *service.Service
 
 	address  atomic.Pointer[string] // nil: it does not listen yet
 	draining chan struct{}          // closed when Drain begins: /readyz says no
@@ -105,6 +106,9 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	g.broker = newBroker(g)
 	g.limits.share(g.cluster, o.Logger)
 	g.everywhere = newEverywhere(g)
+	if g.authorizers, err = newAuthorizers(&o); err != nil {
+		return nil, errors.Join(err, g.closeParts())
+	}
 	g.sessions = session.Options{
 		Gateway:          g.cluster.ID(),
 		Verify:           g.verify,
@@ -122,6 +126,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		MaxSubscriptions: o.Limits.Subscriptions,
 		MaxInFlight:      o.Limits.InFlight,
 		Limiter:          g.limits.limiter(),
+		Authorizer:       g.authorizers.authorizer(),
 		Logger:           o.Logger,
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
@@ -261,6 +266,9 @@ func (g *Gateway) closeParts() error {
 	}
 	if g.sockets != nil {
 		errs = append(errs, g.sockets.Close())
+	}
+	if g.authorizers != nil {
+		errs = append(errs, g.authorizers.close())
 	}
 	if g.webhooks != nil {
 		g.webhooks.close()

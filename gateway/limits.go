@@ -83,7 +83,7 @@ func (l *limits) Command(c session.Conn, user string, op wire.Op) (refusal *wire
 			return rateLimited("this connection sends too many commands", wait), over
 		}
 	}
-	if op == wire.OpPublish {
+	if op == wire.OpPublish || op == wire.OpCommand || op == wire.OpCall {
 		return l.message(user), false
 	}
 	return nil, false

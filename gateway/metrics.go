@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/wire"
@@ -62,7 +63,8 @@ type snapshot struct {
 	events   events.Stats
 	up       bool
 
-	gateways int
+	gateways    int
+	authorizers callout.Stats
 }
 
 func counter[N uint64 | int](name, help string, get func(*snapshot) N) metric {
@@ -138,6 +140,10 @@ var families = []metric{
 	gauge("jetwire_index_channels", "Channels in the indexes.", func(s *snapshot) int { return s.log.IndexChannels }),
 	gauge("jetwire_index_bytes", "Memory of the indexes.", func(s *snapshot) int64 { return s.log.IndexBytes }),
 	gauge("jetwire_ring_bytes", "Memory of the recent messages.", func(s *snapshot) int64 { return s.log.RingBytes }),
+	counter("jetwire_authorizer_questions_total", "Questions sent to authorizers.", func(s *snapshot) uint64 { return s.authorizers.Asked }),
+	counter("jetwire_authorizer_known_total", "Questions answered from what an authorizer had said before.", func(s *snapshot) uint64 { return s.authorizers.Known }),
+	counter("jetwire_authorizer_denied_total", "Questions answered with no, by authorizers or from what they had said before.", func(s *snapshot) uint64 { return s.authorizers.Denied }),
+	counter("jetwire_authorizer_failed_total", "Questions without an answer: what was asked about was refused.", func(s *snapshot) uint64 { return s.authorizers.Failed }),
 	gauge("jetwire_gateways", "Gateways that live, as this one knows, itself included.", func(s *snapshot) int { return s.gateways }),
 	gauge("jetwire_nats_connected", "1 while NATS can be reached.", func(s *snapshot) int {
 		if s.up {
@@ -163,7 +169,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), revoked: m.g.access.Revocations(), up: m.g.log.Connected(), events: m.g.webhooks.stats(), gateways: len(m.g.cluster.Nodes())}
+	s := snapshot{sockets: m.g.sockets.Stats(), hub: m.g.hub.Stats(), log: m.g.log.Stats(), devices: m.g.devices.Stats(), commands: m.g.commands.Stats(), revoked: m.g.access.Revocations(), up: m.g.log.Connected(), events: m.g.webhooks.stats(), gateways: len(m.g.cluster.Nodes()), authorizers: m.g.authorizers.stats()}
 	for _, f := range families {
 		ch <- prometheus.MustNewConstMetric(f.desc, f.kind, f.get(&s))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/transport"
@@ -49,6 +50,11 @@ type Options struct {
 	// auth.Anyone, clients may connect without a token.
 	Rules        map[string]auth.Rules
 	DefaultRules auth.Rules
+	// Authorizers are asked what tokens and rules cannot say, by name. Name, Logger and Request are the Gateway's own.
+	Authorizers map[string]callout.Options
+	// Authorizer names those of the namespaces that Rules lists, DefaultAuthorizer that of the others but "user". Empty: none.
+	Authorizer        map[string]string
+	DefaultAuthorizer string
 	// CloseSlow are the namespaces whose subscribers are disconnected when their sockets take no more, instead of catching up
 	// later. CloseSlowDefault says so of those that Rules does not list.
 	CloseSlow        map[string]bool

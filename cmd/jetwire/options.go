@@ -14,6 +14,7 @@ import (
 	"github.com/jetwire/jetwire/cmd/jetwire/internal/config"
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/console"
 	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/unified"
@@ -66,6 +67,10 @@ func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync fu
 			UserMessages:       limit.Rate{PerSecond: cfg.Limits.UserMessagesPerSecond, Burst: cfg.Limits.UserMessagesBurst},
 			Connects:           limit.Rate{PerSecond: cfg.Limits.ConnectsPerSecondPerAddress, Burst: cfg.Limits.ConnectsBurstPerAddress},
 		},
+		Authorizers:       map[string]callout.Options{},
+		Authorizer:        map[string]string{},
+		DefaultAuthorizer: cfg.Default.Authorizer,
+
 		CloseSlow:        map[string]bool{},
 		CloseSlowDefault: closesSlow(&cfg.Default.Namespace),
 		Devices: devices.Options{
@@ -84,9 +89,15 @@ func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync fu
 		Keep:     time.Duration(cmp.Or(cfg.Token.KeepRevoked, cfg.Token.MaxLifetime)),
 		Replicas: o.Devices.Replicas, Memory: o.Devices.Memory,
 	}
+	for name, a := range cfg.Authorizers {
+		if o.Authorizers[name], err = a.Options(); err != nil {
+			return gateway.Options{}, fmt.Errorf("authorizers.%s: %w", name, err)
+		}
+	}
 	for name, ns := range cfg.Namespaces {
 		o.Rules[name] = rules(&ns, builtinRules(name))
 		o.CloseSlow[name] = closesSlow(&ns)
+		o.Authorizer[name] = ns.Authorizer
 	}
 	if _, listed := cfg.Namespaces[userNamespace]; !listed {
 		o.Rules[userNamespace] = auth.UserRules

@@ -17,7 +17,7 @@ import (
 
 // Check returns everything that is wrong with c, joined. It does not read files, nor ask the network.
 func (c *Config) Check() error {
-	errs := []error{c.checkAddresses(), c.checkToken(), c.checkLimits(), c.checkCommands(), c.Unified.check(), c.Default.check("default", c)}
+	errs := []error{c.checkAddresses(), c.checkToken(), c.checkLimits(), c.checkCommands(), c.checkAuthorizers(), c.Unified.check(), c.Default.check("default", c)}
 	if _, err := c.API.Known(); err != nil {
 		errs = append(errs, fmt.Errorf("api.keys: %w", err))
 	}
@@ -185,6 +185,9 @@ func (n *Namespace) check(name string, c *Config) error {
 	}
 	if n.Slow != "" && n.Slow != "catch-up" && n.Slow != "disconnect" {
 		add("slow", "%q is neither catch-up nor disconnect", n.Slow)
+	}
+	if _, ok := c.Authorizers[n.Authorizer]; n.Authorizer != "" && !ok {
+		add("authorizer", "there is no authorizers.%s", n.Authorizer)
 	}
 	if n.Replicas < 0 || n.Replicas > 5 {
 		add("replicas", "NATS keeps 1 to 5")

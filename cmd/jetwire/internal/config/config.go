@@ -48,6 +48,8 @@ type Config struct {
 	DeadLetters   DeadLetters `yaml:"dead_letters"`
 	Unified       Unified     `yaml:"unified"`
 
+	Authorizers map[string]Authorizer `yaml:"authorizers,omitempty"` // asked what tokens and rules cannot say, where a namespace names one
+
 	Default     DefaultNamespace     `yaml:"default"`
 	Namespaces  map[string]Namespace `yaml:"namespaces"`
 	AllowShrink bool                 `yaml:"allow_shrink"` // let a smaller limit delete stored messages
@@ -140,6 +142,7 @@ type Namespace struct {
 	Presence       auth.Rule `yaml:"presence,omitempty"`
 	Command        auth.Rule `yaml:"command,omitempty"`
 	Call           auth.Rule `yaml:"call,omitempty"`
+	Authorizer     string    `yaml:"authorizer,omitempty"` // one of authorizers, who has to say yes as well
 }
 
 // Rules returns the rules that the namespace names; the others are empty.

@@ -13,8 +13,10 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/callout"
 )
 
 func read(t *testing.T, text string) Config {
@@ -191,13 +193,40 @@ func TestShowHidesSecrets(t *testing.T) {
 	c.Token.Secret = "a-secret-that-must-not-be-shown-anywhere"
 	c.Token.PreviousSecrets = []string{"a-secret-of-yesterday-that-must-not-be-shown"}
 	c.API.Keys = append(APIKeys("a-secret-key-of-a-backend"), APIKey{"a-secret-key-to-come", "shop", []auth.Scope{"info"}})
+	c.Authorizers = map[string]Authorizer{"a": {URL: "https://user:hunter2@a.example/may?key=hunter2", Secret: "a-secret"}, "b": {URL: "http://[hunter2"}, "c": {URL: "https://c.example/may"}}
 	c.NATS.URL = "nats://user:hunter2@a:4222,tls://hunter2@b:4222, 127.0.0.1:4222,user:hunter2@d"
 	text, err := c.Show()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(text); strings.Contains(s, "a-secret") || strings.Contains(s, "hunter2") || !strings.Contains(s, "127.0.0.1:4222,") {
+	if s := string(text); strings.Contains(s, "a-secret") || strings.Contains(s, "hunter2") || !strings.Contains(s, "127.0.0.1:4222,") || !strings.Contains(s, "https://c.example/may\n") {
 		t.Error(s)
+	}
+	if c.Authorizers["a"].Secret != "a-secret" {
+		t.Error("what is shown is not a copy")
+	}
+}
+
+func TestAuthorizers(t *testing.T) {
+	c := read(t, `
+authorizers:
+  shop: {nats: may-shop, timeout: 1s, cache: 30s, operations: [subscribe, call]}
+  web: {url: "https://a.example/may", secret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=, data: true}
+default: {authorizer: web}
+namespaces: {orders: {authorizer: shop}}
+`)
+	c.Data = "/data"
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	shop, web := c.Authorizers["shop"], c.Authorizers["web"]
+	o, err := shop.Options()
+	want := callout.Options{Subject: "may-shop", Timeout: time.Second, Cache: 30 * time.Second, Operations: []auth.Op{auth.Subscribe, auth.Call}}
+	if d := cmp.Diff(want, o, cmpopts.IgnoreFields(callout.Options{}, "Request")); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	if o, err := web.Options(); err != nil || o.URL != "https://a.example/may" || string(o.Secret) != "0123456789abcdef0123456789abcdef" || !o.Data {
+		t.Errorf("%+v, %v", o, err)
 	}
 }
 
@@ -245,17 +274,24 @@ func TestCheck(t *testing.T) {
 		"limits.user_messages_per_second":                 func(c *Config) { c.Limits.UserMessagesPerSecond = math.NaN() },
 		"limits.user_messages_burst: want":                func(c *Config) { c.Limits.UserMessagesPerSecond, c.Limits.UserMessagesBurst = 1, -1 },
 		"limits.connects_burst_per_address: says nothing": func(c *Config) { c.Limits.ConnectsBurstPerAddress = 1 },
-		"devices.expiry":                                  func(c *Config) { c.Devices.Expiry = 0 },
-		"unified.prefix":                                  func(c *Config) { c.Unified.Prefix = "center/" },
-		"unified.prefix: \"/{x}\"":                        func(c *Config) { c.Unified.Prefix = "/{x}" },
-		"unified.public_url":                              func(c *Config) { c.Unified.PublicURL = "https://rt.example.com" },
-		"unified.client_to_client":                        func(c *Config) { c.Unified.ClientToClient = "anyone" },
-		"unified.token_life":                              func(c *Config) { c.Unified.TokenLife = Duration(48 * time.Hour) },
-		"devices.storage":                                 func(c *Config) { c.Devices.Storage = "tape" },
-		"devices.replicas: the embedded":                  func(c *Config) { c.Devices.Replicas = 3 },
-		"devices.replicas: NATS keeps":                    func(c *Config) { c.Devices.Replicas = 6 },
-		"namespaces.a.publish":                            func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
-		"default.history":                                 func(c *Config) { c.Default.History = "all" },
+		"authorizers.a: invalid":                          func(c *Config) { c.Authorizers = map[string]Authorizer{"a": {}} },
+		"operations: \"dance\" is none of": func(c *Config) {
+			c.Authorizers = map[string]Authorizer{"a": {NATS: "a", Operations: []string{"dance"}}}
+		},
+		"authorizers.a: secret:":            func(c *Config) { c.Authorizers = map[string]Authorizer{"a": {URL: "https://a", Secret: "short"}} },
+		"namespaces.a.authorizer: there is": func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Authorizer: "b"}} },
+		"default.authorizer: there is":      func(c *Config) { c.Default.Authorizer = "b" },
+		"devices.expiry":                    func(c *Config) { c.Devices.Expiry = 0 },
+		"unified.prefix":                    func(c *Config) { c.Unified.Prefix = "center/" },
+		"unified.prefix: \"/{x}\"":          func(c *Config) { c.Unified.Prefix = "/{x}" },
+		"unified.public_url":                func(c *Config) { c.Unified.PublicURL = "https://rt.example.com" },
+		"unified.client_to_client":          func(c *Config) { c.Unified.ClientToClient = "anyone" },
+		"unified.token_life":                func(c *Config) { c.Unified.TokenLife = Duration(48 * time.Hour) },
+		"devices.storage":                   func(c *Config) { c.Devices.Storage = "tape" },
+		"devices.replicas: the embedded":    func(c *Config) { c.Devices.Replicas = 3 },
+		"devices.replicas: NATS keeps":      func(c *Config) { c.Devices.Replicas = 6 },
+		"namespaces.a.publish":              func(c *Config) { c.Namespaces = map[string]Namespace{"a": {Publish: "all"}} },
+		"default.history":                   func(c *Config) { c.Default.History = "all" },
 	} {
 		c := Default()
 		c.Data = "/data"

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -83,6 +84,10 @@ func (c Config) Show() ([]byte, error) {
 		c.API.Keys[i].Key = hidden
 	}
 	c.NATS.URL = Redact(c.NATS.URL)
+	c.Authorizers = maps.Clone(c.Authorizers)
+	for name, a := range c.Authorizers {
+		c.Authorizers[name] = a.hide()
+	}
 	return yaml.Marshal(c)
 }
 
