@@ -118,7 +118,8 @@ func checkHeld(t *testing.T, l *Log, x *runs) {
 // TestBlocksAreBounded checks that the blocks of all streams stay within their bytes, that those used last stay, and that no more are read for a while
 // when those that went were hardly used.
 func TestBlocksAreBounded(t *testing.T) {
-	l := &Log{rd: newReader(nil)}
+	l := &Log{ctx: t.Context()}
+	l.rd = newReader(l)
 	x, other := runs{held: &l.rd.blocks}, runs{held: &l.rd.blocks}
 	const most = maxBlocksBytes / runBytes
 	read := func(x *runs, number uint64) *run {

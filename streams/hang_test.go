@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/jetwire/jetwire/streams/natstest"
+	"github.com/jetwire/jetwire/streams/tap"
 )
 
 // valve stands between a Log and its server and can stop the bytes without closing anything, as a frozen server does.
@@ -97,6 +98,55 @@ func (v *valve) set(shut bool) {
 	defer v.mu.Unlock()
 	v.shut = shut
 	v.open.Broadcast()
+}
+
+// cut closes all connections.
+func (v *valve) cut() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.conns {
+		_ = c.Close()
+	}
+	v.conns = nil
+}
+
+// TestScanEndsWithTheConnection checks that whoever waits for a scan, and those who wait for its slot, need not wait for its patience to end.
+func TestScanEndsWithTheConnection(t *testing.T) {
+	srv := natstest.Run(t)
+	v := newValve(t, srv.URL())
+	r := &rig{t: t, srv: srv}
+	r.open(func(o *Options) {
+		o.Connect = func(name string, extra ...nats.Option) (*nats.Conn, error) {
+			return nats.Connect("nats://"+v.l.Addr().String(), extra...)
+		}
+	})
+	s := r.stream("chat.x")
+	for range 3 {
+		r.store("chat.x", "body")
+	}
+	for _, at := range []string{"its beginning", "its middle"} {
+		eventually(t, "the connection", func() bool { return r.log.reads.Up() })
+		frozen, ended := make(chan struct{}), make(chan error, 1)
+		freeze := sync.OnceFunc(func() {
+			v.set(true)
+			close(frozen)
+		})
+		if at == "its beginning" {
+			freeze()
+		}
+		go func() {
+			ended <- s.scan(t.Context(), scanning{from: 1, to: 4, batch: 1, purpose: "test", each: func(*tap.Message, place) bool {
+				freeze()
+				return true
+			}})
+		}()
+		<-frozen
+		v.cut()
+		if err := <-ended; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("cut at %s: %v", at, err)
+		}
+		v.set(false)
+	}
 }
 
 // TestFrozenServer stops all bytes without closing a connection. No publisher is held up, and all are answered by their deadline.

@@ -37,6 +37,8 @@ type reader struct {
 
 	mu      sync.Mutex
 	sharing map[readKey]*request
+	life    context.Context // ends when the connection breaks
+	broken  context.CancelCauseFunc
 
 	scanning chan struct{} // one for each run that is being read
 	blocks   atomic.Int64  // bytes of the blocks of all streams
@@ -62,7 +64,9 @@ type request struct {
 }
 
 func newReader(l *Log) *reader {
-	return &reader{log: l, slots: make(chan struct{}, allReads), scanning: make(chan struct{}, runReaders), sharing: map[readKey]*request{}}
+	r := &reader{log: l, slots: make(chan struct{}, allReads), scanning: make(chan struct{}, runReaders), sharing: map[readKey]*request{}}
+	r.life, r.broken = context.WithCancelCause(l.ctx)
+	return r
 }
 
 // attach gives the reader its connection.
@@ -310,7 +314,26 @@ func (r *reader) runSweeper(ctx context.Context) {
 }
 
 // disconnected is called when the connection breaks.
-func (r *reader) disconnected() { r.fail(r.waiting.abandonAll(), ErrUnavailable) }
+func (r *reader) disconnected() {
+	r.mu.Lock()
+	r.broken(ErrUnavailable)
+	r.life, r.broken = context.WithCancelCause(r.log.ctx)
+	r.mu.Unlock()
+	r.fail(r.waiting.abandonAll(), ErrUnavailable)
+}
+
+// connected returns a context that ends with ctx, or when the connection breaks; done releases it.
+func (r *reader) connected(ctx context.Context) (_ context.Context, done func()) {
+	r.mu.Lock()
+	life := r.life
+	r.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(life, func() { cancel(context.Cause(life)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
 
 func (r *reader) fail(qs []*request, err error) {
 	for _, q := range qs {
