@@ -72,11 +72,39 @@ func TestPlainNATSClient(t *testing.T) {
 	if got := bob.message(); got.From != "shop" || got.ID != "4711" || got.Encoding != wire.Base64 || string(got.Body) != "paid \xff" {
 		t.Errorf("%+v %q", got, got.Body)
 	}
+	m.Data, m.Header = []byte("shipped"), nats.Header{"Nats-Msg-Id": {"4711-shipped"}}
+	for i, again := range []bool{false, true} {
+		if ack, err := js.PublishMsg(t.Context(), m); err != nil || ack.Sequence != 2 || ack.Duplicate != again {
+			t.Fatalf("%d: %+v %v", i, ack, err)
+		}
+	}
+	if got := bob.message(); got.Seq != 2 || got.From != "" || got.ID != "4711-shipped" || string(got.Body) != "shipped" {
+		t.Errorf("%+v %q", got, got.Body)
+	}
 	if err := nc.Publish("jetwire.live.shop.orders", []byte("typing")); err != nil {
 		t.Fatal(err)
 	}
 	if got := bob.message(); got.Seq != 0 || got.Time != 0 || got.From != "" || string(got.Body) != "typing" || got.Encoding != wire.Text {
 		t.Errorf("%+v %q", got, got.Body)
+	}
+
+	// And what sockets publish is in the stream, with the sender that the gateway knows.
+	bob.must("publish", `"channel":"shop.orders","data":"/wA=","encoding":"base64","id":"b1","qos":1`)
+	c, err := js.CreateOrUpdateConsumer(t.Context(), "JW_shop", jetstream.ConsumerConfig{Durable: "billing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct{ body, from, id string }{{"paid \xff", "shop", "4711"}, {"shipped", "", ""}, {"\xff\x00", "bob", "b1"}} {
+		m, err := c.Next(jetstream.FetchMaxWait(wait))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Data()) != want.body || m.Headers().Get("Jw-From") != want.from || m.Headers().Get("Jw-Id") != want.id || m.Subject() != "shop.orders" {
+			t.Errorf("%q %v, want %+v", m.Data(), m.Headers(), want)
+		}
+		if err := m.Ack(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

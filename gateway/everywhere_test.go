@@ -216,6 +216,51 @@ func TestUnsubscribeADevice(t *testing.T) {
 	}
 }
 
+// What a backend makes signs in once, or until it is taken back, on any gateway.
+func TestTokensThroughTheAPI(t *testing.T) {
+	ns := natstest.Run(t)
+	keys := withKeys(t)
+	one, two := pair(t, ns, func(o *gateway.Options) {
+		keys(o)
+		o.Sign = func(g auth.Grant) (string, error) { return auth.Sign(secret, g) }
+	})
+	var token api.TokenReply
+	one.call("token", `{"user":"alice","one_time":true,"publish":["chat.{user}"]}`, &token)
+	a := two.open()
+	if in := a.connect(token.Token, ""); in.Connect.User != "alice" || in.Connect.Expires != token.Expires {
+		t.Fatalf("%+v, want %+v", in, token)
+	}
+	a.must("publish", `"channel":"chat.alice","data":1`)
+	a.refused(wire.PermissionDenied, "publish", `"channel":"chat.bob","data":1`)
+	if in := one.open().connect(token.Token, ""); in.Kind != wire.KindError || in.Error.Code != wire.BadToken {
+		t.Errorf("a second use: %+v", in)
+	}
+	one.call("token", `{"user":"alice","id":"t1"}`, &token)
+	b, c := one.open(), two.open()
+	b.connect(token.Token, "")
+	c.connect(token.Token, "")
+	two.call("revoke", `{"token_id":"t1"}`, new(api.RevokeReply))
+	for _, r := range []*raw{b, c} {
+		if code := r.closes(); code != wire.Revoked {
+			t.Errorf("closed with %v", code)
+		}
+	}
+	a.must("ping", ``)
+	one.call("revoke", `{"user":"alice"}`, new(api.RevokeReply))
+	if code := a.closes(); code != wire.Revoked {
+		t.Errorf("closed with %v", code)
+	}
+	one.call("token", `{"user":"alice"}`, &token)
+	if in := two.open().connect(token.Token, ""); in.Kind != wire.KindConnect {
+		t.Errorf("a token made afterwards: %+v", in)
+	}
+	one.call("revoke", `{"user":"alice","ban":true}`, new(api.RevokeReply))
+	one.call("token", `{"user":"alice"}`, &token)
+	if in := one.open().connect(token.Token, ""); in.Kind != wire.KindError || in.Error.Code != wire.Revoked {
+		t.Errorf("a token of one who is banned: %+v", in)
+	}
+}
+
 func TestInfo(t *testing.T) {
 	onPair(t, func(t *testing.T, one, two *running) {
 		one.signIn("alice").publish("chat.a", `1`)

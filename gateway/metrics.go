@@ -25,6 +25,7 @@ type metrics struct {
 	g       *Gateway
 	latency prometheus.Histogram
 	errors  *prometheus.CounterVec
+	api     *prometheus.CounterVec
 }
 
 func newMetrics(g *Gateway) *metrics {
@@ -39,7 +40,20 @@ func newMetrics(g *Gateway) *metrics {
 			Name: "jetwire_errors_total",
 			Help: "Commands answered with an error, by its code.",
 		}, []string{"code"}),
+		api: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jetwire_api_requests_total",
+			Help: "Requests to the server API that were served, by operation and the code of the error; ok: there was none.",
+		}, []string{"operation", "code"}),
 	}
+}
+
+// served counts a request to the server API.
+func (m *metrics) served(operation string, code wire.Code) {
+	text := "ok"
+	if code != 0 {
+		text = code.String()
+	}
+	m.api.WithLabelValues(operation, text).Inc()
 }
 
 // refused counts a command that was answered with an error.
@@ -165,6 +179,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	}
 	m.latency.Describe(ch)
 	m.errors.Describe(ch)
+	m.api.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -182,4 +197,5 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.g.webhooks.collect(ch)
 	m.latency.Collect(ch)
 	m.errors.Collect(ch)
+	m.api.Collect(ch)
 }

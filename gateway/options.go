@@ -105,7 +105,8 @@ type Limits struct {
 	Subscriptions      int           // of one connection
 	InFlight           int           // commands of one connection that wait for answers; past it nothing more is read
 	HistoryPage        int           // messages of one page
-	RequestBytes       int           // of one request to the server API
+	RequestBytes       int           // of one request to the server API; 0: 1 MiB, or twice MessageBytes
+	Requests           int           // to the server API that are served at a time; more are refused for now
 	PingInterval       time.Duration // a silent connection is pinged after one and closed after two
 	StallTimeout       time.Duration // a socket that accepts nothing for so long is closed; rounded up to ping intervals
 	AckWait            time.Duration // without an ack for so long, a durable subscription's messages are sent again
@@ -125,9 +126,9 @@ func (o Options) withDefaults() Options {
 	def(&o.Limits.Subscriptions, DefaultSubscriptions)
 	def(&o.Limits.InFlight, DefaultInFlight)
 	def(&o.Limits.HistoryPage, DefaultHistoryPage)
-	def(&o.Limits.RequestBytes, api.DefaultRequestBytes)
 	def(&o.Limits.MessageBytes, transport.DefaultMaxMessage)
 	def(&o.Limits.QueueBytes, transport.DefaultQueueBytes)
+	def(&o.Limits.RequestBytes, max(api.DefaultRequestBytes, 2*o.Limits.MessageBytes))
 	if o.Limits.PingInterval <= 0 {
 		o.Limits.PingInterval = transport.DefaultPingInterval
 	}

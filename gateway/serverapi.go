@@ -23,7 +23,9 @@ var (
 
 func newAPI(g *Gateway) *api.API {
 	b := backends{g}
-	return api.New(api.Options{Log: b, Cluster: g.everywhere, Tokens: b, RequestBytes: g.opt.Limits.RequestBytes, Logger: g.opt.Logger})
+	return api.New(api.Options{Log: b, Cluster: g.everywhere, Tokens: b, Logger: g.opt.Logger, Served: g.metrics.served,
+		RequestBytes: g.opt.Limits.RequestBytes, Concurrent: g.opt.Limits.Requests,
+	})
 }
 
 func (b backends) Publish(p api.Publication, done func(wire.PublishReply, error)) {

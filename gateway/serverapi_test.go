@@ -375,4 +375,7 @@ func TestServerAPIWithoutNATS(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	g.refusedCall(503, wire.Unavailable, "POST", "/v1/publish", `{"channel":"other.a","data":1}`, nil)
+	if ok, no := g.metric(`jetwire_api_requests_total{code="ok",operation="publish"}`), g.metric(`jetwire_api_requests_total{code="unavailable",operation="publish"}`); ok != 1 || no != 2 {
+		t.Errorf("%v served, %v refused", ok, no)
+	}
 }

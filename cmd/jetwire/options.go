@@ -59,6 +59,8 @@ func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync fu
 			Subscriptions:      cfg.Limits.Subscriptions,
 			InFlight:           cfg.Limits.InFlight,
 			HistoryPage:        cfg.Limits.HistoryPage,
+			RequestBytes:       int(cfg.Limits.RequestBytes),
+			Requests:           cfg.Limits.Requests,
 			PingInterval:       time.Duration(cfg.Limits.PingInterval),
 			StallTimeout:       time.Duration(cfg.Limits.StallTimeout),
 			AckWait:            time.Duration(cfg.Limits.AckWait),

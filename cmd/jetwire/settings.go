@@ -82,6 +82,8 @@ var serverSettings = []setting{
 	{"dead-letters-max-bytes", "`SIZE` of what could not be delivered; past it the oldest go", func(c *config.Config) any { return &c.DeadLetters.MaxBytes }},
 	{"device-expiry", "`TIME` after which a device that nobody uses is forgotten", func(c *config.Config) any { return &c.Devices.Expiry }},
 	{"publish-timeout", "`TIME` that the log may take to acknowledge a message", func(c *config.Config) any { return &c.Limits.PublishTimeout }},
+	{"max-request", "`SIZE` of one request to the server API; 0: 1 MiB, or twice max-message", func(c *config.Config) any { return &c.Limits.RequestBytes }},
+	{"max-requests", "requests to the server API that are served at a time; more are refused for now", func(c *config.Config) any { return &c.Limits.Requests }},
 	{"history-page", "messages of one page of history", func(c *config.Config) any { return &c.Limits.HistoryPage }},
 	{"max-unlisted-namespaces", "namespaces that may come to be without being listed", func(c *config.Config) any { return &c.Limits.UnlistedNamespaces }},
 	{"index-memory", "`SIZE` of the indexes of all streams", func(c *config.Config) any { return &c.Memory.IndexBytes }},

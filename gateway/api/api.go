@@ -74,7 +74,9 @@ type Options struct {
 	RequestBytes int           // of a request
 	Concurrent   int           // requests that are served at a time; more are refused as unavailable
 	Timeout      time.Duration // of one request
-	Logger       *slog.Logger
+	// Served is told of each request that was served, by HTTP or NATS, and of the code of its error; 0: it succeeded.
+	Served func(operation string, code wire.Code)
+	Logger *slog.Logger
 }
 
 // API serves operations.
@@ -89,6 +91,9 @@ func New(o Options) *API {
 	o.RequestBytes = defaulted(o.RequestBytes, DefaultRequestBytes)
 	o.Concurrent = defaulted(o.Concurrent, DefaultConcurrent)
 	o.Timeout = defaulted(o.Timeout, DefaultTimeout)
+	if o.Served == nil {
+		o.Served = func(string, wire.Code) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -103,6 +108,9 @@ func defaulted[T int | time.Duration](v, def T) T {
 	}
 	return v
 }
+
+// Concurrent is how many requests are served at a time.
+func (a *API) Concurrent() int { return cap(a.slots) }
 
 // Caller is who asks.
 type Caller struct {
@@ -140,6 +148,16 @@ func (a *API) enter() (leave func(), refused *wire.Error) {
 }
 
 func (a *API) do(ctx context.Context, op *operation, c Caller, body []byte) ([]byte, *wire.Error) {
+	reply, e := a.attempt(ctx, op, c, body)
+	code := wire.Code(0)
+	if e != nil {
+		code = e.Code
+	}
+	a.opt.Served(op.Name, code)
+	return reply, e
+}
+
+func (a *API) attempt(ctx context.Context, op *operation, c Caller, body []byte) ([]byte, *wire.Error) {
 	if len(body) > a.opt.RequestBytes {
 		return nil, a.tooBig()
 	}

@@ -24,7 +24,7 @@ type BroadcastResult struct {
 	Channel    string      `json:"channel"`
 	Seq        uint64      `json:"seq,omitzero"`
 	Epoch      string      `json:"epoch,omitzero"`
-	Duplicate  bool        `json:"duplicate,omitzero"`
+	Duplicate  *bool       `json:"duplicate,omitzero"`
 	Durability string      `json:"durability,omitzero"`
 	Error      *wire.Error `json:"error,omitzero"`
 }
@@ -63,7 +63,7 @@ func (a *API) broadcast(ctx context.Context, _ Caller, q *BroadcastRequest) func
 			if r, err := wait(); err != nil {
 				result.Error = a.refusal("broadcast", err)
 			} else {
-				result.Seq, result.Epoch, result.Duplicate, result.Durability = r.Seq, r.Epoch, r.Duplicate, r.Durability
+				result.Seq, result.Epoch, result.Duplicate, result.Durability = r.Seq, r.Epoch, &r.Duplicate, r.Durability
 			}
 			all.Results = append(all.Results, result)
 		}

@@ -61,7 +61,8 @@ func (q *TokenRequest) grant(now time.Time) auth.Grant {
 	if q.ExpiresIn != nil {
 		lifetime = *q.ExpiresIn
 	}
-	g := auth.Grant{User: q.User, TokenID: q.ID, Expires: now.Add(time.Duration(lifetime) * time.Second).UnixMilli()}
+	expires := now.Add(time.Duration(lifetime) * time.Second).Truncate(time.Second) // as tokens say it
+	g := auth.Grant{User: q.User, TokenID: q.ID, Expires: expires.UnixMilli()}
 	p := auth.Patterns{
 		auth.Subscribe: q.Subscribe, auth.Publish: q.Publish, auth.History: q.History,
 		auth.Presence: q.Presence, auth.Command: q.Command, auth.Call: q.Call,

@@ -60,7 +60,7 @@ type Service struct {
 
 // Start connects and begins to answer. Close must be called.
 func Start(o Options) (*Service, error) {
-	s := &Service{opt: o, slots: make(chan struct{}, api.DefaultConcurrent)}
+	s := &Service{opt: o, slots: make(chan struct{}, o.API.Concurrent())}
 	s.caller = api.Caller{Name: "NATS", May: func(auth.Scope) error { return nil }}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error

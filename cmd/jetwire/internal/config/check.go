@@ -106,6 +106,8 @@ func (c *Config) checkLimits() error {
 		{"limits.handshake_timeout", int64(l.HandshakeTimeout), 1e6, false},
 		{"limits.ping_interval", int64(l.PingInterval), 1e6, false},
 		{"limits.publish_timeout", int64(l.PublishTimeout), 1e6, false},
+		{"limits.request_bytes", int64(l.RequestBytes), 1 << 10, true},
+		{"limits.requests", int64(l.Requests), 1, false},
 		{"limits.history_page", int64(l.HistoryPage), 1, false},
 		{"limits.unlisted_namespaces", int64(l.UnlistedNamespaces), 1, false},
 		{"limits.stall_timeout", int64(l.StallTimeout), 1e6, false},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/transport"
@@ -93,6 +94,8 @@ type Limits struct {
 	PublishTimeout        Duration `yaml:"publish_timeout"` // how long the log may take
 	HistoryPage           int      `yaml:"history_page"`    // messages
 	UnlistedNamespaces    int      `yaml:"unlisted_namespaces"`
+	RequestBytes          Size     `yaml:"request_bytes"` // of one request to the server API; 0: 1 MiB, or twice message_bytes
+	Requests              int      `yaml:"requests"`      // to the server API that are served at a time
 	StallTimeout          Duration `yaml:"stall_timeout"` // a socket that accepts nothing for so long is closed
 	AckWait               Duration `yaml:"ack_wait"`      // without an ack for so long a device's messages are sent again
 	Unacked               int      `yaml:"unacked"`       // messages of one subscription of a device that wait for acks
@@ -181,6 +184,7 @@ func Default() Config {
 			PingInterval:       Duration(transport.DefaultPingInterval),
 			PublishTimeout:     Duration(streams.DefaultPublishTimeout),
 			HistoryPage:        gateway.DefaultHistoryPage,
+			Requests:           api.DefaultConcurrent,
 			UnlistedNamespaces: streams.DefaultMaxUnlisted,
 			StallTimeout:       Duration(transport.DefaultStallTimeout),
 			AckWait:            Duration(hub.DefaultAckWait),
