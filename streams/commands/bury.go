@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/jetwire/jetwire/streams/dead"
@@ -134,23 +135,20 @@ func (q *Queue) giveUp(ctx context.Context, a *advisory) error {
 	if a.Time.Before(st.CachedInfo().Created) {
 		return nil // it tells of a stream that is no more
 	}
+	l := dead.Letter{Reason: a.reason(), Consumer: a.Consumer, Deliveries: a.Deliveries, Stream: Stream, Seq: a.Seq}
 	c, err := st.GetMsg(ctx, a.Seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound) && a.Type == terminated:
+		// JetStream takes a terminated command from the queue before it tells: all that is left of it is why.
+		return q.post(ctx, l.Message("terminated."+a.Consumer, nil, nil))
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil // a backend has handled it after all, or another gateway was here
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
-	l := dead.Letter{Reason: a.reason(), Consumer: a.Consumer, Deliveries: a.Deliveries, Stream: Stream, Seq: a.Seq, Time: c.Time}
-	ack, err := q.js.PublishMsg(ctx, l.Message("command."+strings.TrimPrefix(c.Subject, SubjectPrefix), c.Header, c.Data))
-	if err != nil {
+	l.Time = c.Time
+	if err := q.post(ctx, l.Message("command."+strings.TrimPrefix(c.Subject, SubjectPrefix), c.Header, c.Data)); err != nil {
 		return err
-	}
-	if err := q.synced(ctx); err != nil {
-		return err
-	}
-	if !ack.Duplicate {
-		q.dead.Add(1)
 	}
 	if err := st.DeleteMsg(ctx, a.Seq); err != nil {
 		if _, gone := st.GetMsg(ctx, a.Seq); !errors.Is(gone, jetstream.ErrMsgNotFound) {
@@ -158,6 +156,18 @@ func (q *Queue) giveUp(ctx context.Context, a *advisory) error {
 		}
 	}
 	return nil
+}
+
+// post stores a letter, unless it is there already.
+func (q *Queue) post(ctx context.Context, letter *nats.Msg) error {
+	ack, err := q.js.PublishMsg(ctx, letter)
+	if err != nil {
+		return err
+	}
+	if !ack.Duplicate {
+		q.dead.Add(1)
+	}
+	return q.synced(ctx)
 }
 
 // synced waits until what JetStream has acknowledged would survive a power cut.

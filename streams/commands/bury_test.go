@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,42 @@ func TestAdvisoryOfAnotherStream(t *testing.T) {
 	}
 	if messages(t, js, Stream) != 1 || messages(t, js, dead.Stream) != 0 {
 		t.Error("a command that nobody has given up is gone")
+	}
+}
+
+// TestTerminatedCommands: JetStream has dropped what they said by the time that it tells of them; that they were there is kept, with the
+// backend's reason. What is deleted by an operator is nobody's dead letter.
+func TestTerminatedCommands(t *testing.T) {
+	s := natstest.Run(t)
+	js := stream(t, s)
+	q := open(t, s, nil)
+	c := consumer(t, js, "a.b", func(c *jetstream.ConsumerConfig) { c.AckWait = time.Hour })
+	for range 3 {
+		q.mustPut(t, Command{Destination: "a.b", Body: []byte("x")})
+	}
+	st, err := js.Stream(t.Context(), Stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	fetch(t, c, 3, func(m jetstream.Msg) error {
+		switch n++; n {
+		case 1:
+			return st.DeleteMsg(t.Context(), 1)
+		case 2:
+			return m.TermWithReason("no such order")
+		}
+		return m.Term()
+	})
+	all := letters(t, js, 2)
+	for i, reason := range []string{"no such order", ReasonTerminated} {
+		if l := all[i]; l.Subject != "jetwire.dead.terminated.refunds" || len(l.Data) != 0 || l.Header.Get(dead.HeaderReason) != reason || l.Header.Get(dead.HeaderSeq) != strconv.Itoa(i+2) {
+			t.Errorf("%+v", l)
+		}
+	}
+	until(t, "all is done", func() bool { return messages(t, js, advisories) == 0 && messages(t, js, Stream) == 0 })
+	if messages(t, js, dead.Stream) != 2 {
+		t.Error("a command that was deleted has a letter")
 	}
 }
 
