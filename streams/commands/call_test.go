@@ -26,7 +26,7 @@ func backend(t testing.TB, s *natstest.Server) micro.Service {
 			t.Fatal(err)
 		}
 	}
-	add("billing.echo", func(r micro.Request) { _ = r.Respond(r.Data(), micro.WithHeaders(micro.Headers(r.Headers()))) })
+	add("billing.echo", func(r micro.Request) { _ = r.Respond(r.Data(), micro.WithHeaders(r.Headers())) })
 	add("billing.who", func(r micro.Request) {
 		_ = r.Respond([]byte(r.Headers().Get("Jw-From") + " " + r.Headers().Get("Jw-Id") + " " + r.Headers().Get(HeaderTimeout)))
 	})
@@ -120,10 +120,10 @@ func TestCallEndsWithItsConnection(t *testing.T) {
 	}
 	q := open(t, s, nil)
 	ended := make(chan error, 1)
-	q.Call(Call{Destination: "a.b"}, func(_ []byte, err error) { ended <- err })
+	q.Call(Call{Destination: "a.b", Timeout: within}, func(_ []byte, err error) { ended <- err })
 	<-asked
 	s.Shutdown()
-	if err := <-ended; !errors.Is(err, ErrTimeout) {
+	if err := <-ended; !errors.Is(err, ErrTimeout) || !strings.Contains(err.Error(), "broke") {
 		t.Error(err)
 	}
 }
