@@ -63,6 +63,21 @@ func (g *Gateway) redeem(token string, done func(*auth.Grant, error)) {
 	})
 }
 
+// check is verify for who can wait, and has no use for tickets.
+func (g *Gateway) check(token string) (*auth.Grant, error) {
+	grant, err := g.verify(token, time.Now())
+	if !errors.Is(err, auth.ErrLater) || access.IsTicket(token) {
+		return grant, err
+	}
+	done := make(chan struct{})
+	g.redeem(token, func(later *auth.Grant, failure error) {
+		grant, err = later, failure
+		close(done)
+	})
+	<-done
+	return grant, err
+}
+
 func (g *Gateway) unrevoked(grant *auth.Grant, err error) (*auth.Grant, error) {
 	if err == nil && g.revoked(grant) {
 		return nil, auth.ErrRevoked

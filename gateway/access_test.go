@@ -1,9 +1,17 @@
 package gateway_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
@@ -203,4 +211,59 @@ func TestAnonymousConnections(t *testing.T) {
 	if in := closed.open().connect("", ""); in.Error.Code != wire.Unauthenticated {
 		t.Errorf("%+v", in)
 	}
+}
+
+// A token whose key has to be asked for first: meanwhile what stands behind connect is held, and nobody else waits.
+func TestTokenOfAKeySet(t *testing.T) {
+	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			<-release
+			_, _ = fmt.Fprintf(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":%q}]}`, base64.RawURLEncoding.EncodeToString(public))
+		}))
+		defer issuer.Close()
+		trust := auth.Trust{Secrets: [][]byte{secret}, JWKS: issuer.URL}
+		v, err := trust.Verifier()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		g := start(t, ns, func(o *gateway.Options) { change(o); o.Verifier, o.Loops = v, 1 })
+		make := func(kid string) string {
+			token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "ed", "jti": kid})
+			token.Header["kid"] = kid
+			text, err := token.SignedString(private)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		ed := g.open()
+		ed.send(`{"id":1,"connect":{"token":"` + make("k1") + `"}}{"id":2,"ping":{}}`)
+		ed.send(`{"id":3,"ping":{}}`)
+		alice := g.signIn("alice")
+		alice.must("ping", "")
+		close(release)
+		if in := ed.next(); in.Kind != wire.KindConnect || in.Connect.User != "ed" {
+			t.Fatalf("%+v", in)
+		}
+		for id := range uint64(2) {
+			if in := ed.next(); in.ID != id+2 {
+				t.Errorf("%+v", in)
+			}
+		}
+		if in := g.open().connect(make("k2"), ""); in.Error.Code != wire.Unavailable {
+			t.Errorf("a key that there is not: %+v", in)
+		}
+		if err := g.Revoke(t.Context(), access.Revocation{TokenID: "k1"}); err != nil {
+			t.Fatal(err)
+		}
+		if code := ed.closes(); code != wire.Revoked {
+			t.Errorf("closed with %v", code)
+		}
+	})
 }

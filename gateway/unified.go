@@ -210,12 +210,14 @@ func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
 		return nil, wire.Unauthenticated.With("send the header Authorization: Bearer, with an API key of scope unified or the client's token")
 	}
-	grant, err := u.sessions.Verify(header[len(scheme):], u.sessions.Now())
+	grant, err := u.gateway.check(header[len(scheme):])
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return nil, wire.ExpiredToken.Err()
 	case errors.Is(err, auth.ErrRevoked):
 		return nil, wire.Revoked.Err()
+	case errors.Is(err, auth.ErrUnavailable):
+		return nil, wire.Unavailable.With("the token cannot be checked now; try again")
 	case err != nil: // one-time tokens are for sockets
 		return nil, wire.BadToken.With("neither an API key of this server nor a token for it")
 	}
