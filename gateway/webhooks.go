@@ -123,7 +123,7 @@ func newWebhooks(ctx context.Context, g *Gateway) (*webhooks, error) {
 		w.work.Go(func() { w.cursors.Hold(w.ctx, e.Name, func(ctx context.Context) { w.serve(ctx, e) }) })
 	}
 	if w.tells(events.Disconnect) {
-		w.work.Go(func() { w.cursors.Hold(w.ctx, "connections", w.events.Sweep) })
+		w.work.Go(func() { w.cursors.Hold(w.ctx, "jetwire.connections", w.events.Sweep) })
 	}
 	return w, nil
 }

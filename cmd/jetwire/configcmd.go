@@ -63,6 +63,9 @@ func (p *program) configCheck(c *cli.Context) error {
 			return usagef("token: %w", err)
 		}
 	}
+	if _, err := cfg.Endpoints(); err != nil {
+		return &usageError{err}
+	}
 	_, err = fmt.Fprintln(p.out, "the configuration is good")
 	return err
 }

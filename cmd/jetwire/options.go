@@ -21,8 +21,10 @@ import (
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/commands"
+	"github.com/jetwire/jetwire/streams/cursor"
 	"github.com/jetwire/jetwire/streams/dead"
 	"github.com/jetwire/jetwire/streams/devices"
+	"github.com/jetwire/jetwire/streams/events"
 )
 
 // userNamespace is there without being configured: its channels user.<id>… are the users' inboxes.
@@ -84,6 +86,13 @@ func gatewayOptions(cfg *config.Config, signer *auth.Signer, nc connect, sync fu
 		},
 	}
 	o.Commands = commandOptions(cfg)
+	if o.Webhooks, err = cfg.Endpoints(); err != nil {
+		return gateway.Options{}, &usageError{err}
+	}
+	o.Events = events.Options{
+		MaxAge: time.Duration(cfg.Events.MaxAge), MaxBytes: int64(cfg.Events.MaxBytes), Replicas: o.Devices.Replicas, Memory: o.Devices.Memory,
+	}
+	o.Cursors = cursor.Options{Replicas: o.Devices.Replicas, Memory: o.Devices.Memory}
 	if signer != nil {
 		o.Sign = signer.Sign
 	}
@@ -141,11 +150,12 @@ func commandOptions(cfg *config.Config) commands.Options {
 	}
 }
 
-// fit lowers what the streams of commands may hold where the embedded store is small: JetStream sets it aside.
-func fit(o *commands.Options, store int64) {
+// fit lowers what the streams of commands, dead letters and events may hold where the embedded store is small: JetStream sets it aside.
+func fit(o *gateway.Options, store int64) {
 	const part = 8
-	o.MaxBytes = min(o.MaxBytes, max(store/part, 1))
-	o.Dead.MaxBytes = min(o.Dead.MaxBytes, max(store/part, 1))
+	for _, most := range []*int64{&o.Commands.MaxBytes, &o.Commands.Dead.MaxBytes, &o.Events.MaxBytes} {
+		*most = min(*most, max(store/part, 1))
+	}
 }
 
 func closesSlow(ns *config.Namespace) bool { return ns.Slow == "disconnect" }

@@ -109,7 +109,7 @@ func (s *server) start(ctx context.Context) error {
 	o.Verifier = s.verifier
 	if s.nats != nil {
 		o.Streams.Fault = s.nats.Fault
-		fit(&o.Commands, s.nats.MaxStore())
+		fit(&o, s.nats.MaxStore())
 		o.Streams.Alone = s.cfg.NATS.Listen == ""
 	}
 	starting, cancel := context.WithTimeout(ctx, startTimeout)

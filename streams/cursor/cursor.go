@@ -49,7 +49,7 @@ const (
 	// DefaultWindow is how many messages of one stream are handed on and not done.
 	DefaultWindow = 256
 	// DefaultLease is how long a lease outlives its holder.
-	DefaultLease = 10 * time.Second
+	DefaultLease = 5 * time.Second
 )
 
 // Store keeps cursors.

@@ -50,7 +50,11 @@ func passes(ctx context.Context, log *slog.Logger, pass func(ctx context.Context
 	failing := false
 	for ctx.Err() == nil {
 		err := pass(ctx, func() { failing = false })
-		if err != nil && ctx.Err() == nil && !failing {
+		switch {
+		case err == nil || ctx.Err() != nil || failing:
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			log.Debug("there is no such stream yet")
+		default:
 			failing = true
 			log.Warn("the stream cannot be read for now", "error", err)
 		}

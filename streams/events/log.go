@@ -20,7 +20,7 @@ const (
 	DefaultMaxAge   = 7 * 24 * time.Hour
 	DefaultMaxBytes = 1 << 30
 	DefaultQueue    = 1 << 16
-	DefaultGrace    = 5 * time.Second
+	DefaultGrace    = 3 * time.Second
 )
 
 // Options configures a Log. Connect, Gateway, Kinds and Alive are required.

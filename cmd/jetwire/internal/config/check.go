@@ -17,7 +17,7 @@ import (
 
 // Check returns everything that is wrong with c, joined. It does not read files, nor ask the network.
 func (c *Config) Check() error {
-	errs := []error{c.checkAddresses(), c.checkToken(), c.checkLimits(), c.checkCommands(), c.checkAuthorizers(), c.Unified.check(), c.Default.check("default", c)}
+	errs := []error{c.checkAddresses(), c.checkToken(), c.checkLimits(), c.checkCommands(), c.checkAuthorizers(), c.checkWebhooks(), c.Unified.check(), c.Default.check("default", c)}
 	if _, err := c.API.Known(); err != nil {
 		errs = append(errs, fmt.Errorf("api.keys: %w", err))
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/jetwire/jetwire/streams/commands"
 	"github.com/jetwire/jetwire/streams/dead"
 	"github.com/jetwire/jetwire/streams/devices"
+	"github.com/jetwire/jetwire/streams/events"
 )
 
 // The defaults that this package owns.
@@ -47,6 +48,8 @@ type Config struct {
 	Devices       Devices     `yaml:"devices"`
 	Commands      Commands    `yaml:"commands"`
 	DeadLetters   DeadLetters `yaml:"dead_letters"`
+	Webhooks      []Webhook   `yaml:"webhooks,omitempty"`
+	Events        Events      `yaml:"events"`
 	Unified       Unified     `yaml:"unified"`
 
 	Authorizers map[string]Authorizer `yaml:"authorizers,omitempty"` // asked what tokens and rules cannot say, where a namespace names one
@@ -195,6 +198,7 @@ func Default() Config {
 			CallTimeout:        Duration(commands.DefaultMaxCallTimeout),
 			CallReplyBytes:     commands.DefaultMaxReply,
 		},
+		Events:       Events{MaxAge: Duration(events.DefaultMaxAge), MaxBytes: events.DefaultMaxBytes},
 		Devices:      Devices{Expiry: Duration(devices.DefaultExpiry)},
 		Commands:     Commands{MaxBytes: commands.DefaultMaxBytes, DedupWindow: Duration(commands.DefaultDedupWindow)},
 		DeadLetters:  DeadLetters{MaxAge: Duration(dead.DefaultMaxAge), MaxBytes: dead.DefaultMaxBytes},

@@ -88,6 +88,7 @@ func (c Config) Show() ([]byte, error) {
 	for name, a := range c.Authorizers {
 		c.Authorizers[name] = a.hide()
 	}
+	c.Webhooks = shown(c.Webhooks)
 	return yaml.Marshal(c)
 }
 
