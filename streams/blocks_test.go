@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// storm reads every channel at once, from its beginning, and returns what it got.
-func storm(t testing.TB, s *Stream, channels int) []Page {
+// storm reads channels at once, one of so many, from their beginnings, and returns what it got.
+func storm(t testing.TB, s *Stream, channels, of int) []Page {
 	t.Helper()
 	const readers = 16 // as the hub has
 	pages := make([]Page, channels)
 	var wg sync.WaitGroup
 	for first := range readers {
 		wg.Go(func() {
-			for i := first; i < channels; i += readers {
+			for i := first * of; i < channels; i += readers * of {
 				p, err := s.Page(context.Background(), PageRequest{Channel: fmt.Sprintf("chat.c%d", i), Limit: 1000})
 				if err != nil {
 					t.Error(err)
@@ -57,7 +57,7 @@ func TestBlocks(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			pages := storm(t, s, c.channels)
+			pages := storm(t, s, c.channels, 1)
 			at := make([]int, c.channels)
 			for _, m := range r.delivered() {
 				i := int(m.Seq-1) % c.channels
@@ -184,30 +184,32 @@ func TestBlocksAreBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkStorm lets cursors on many channels read all of a stream together, none of it in the ring.
+// BenchmarkStorm lets cursors on all channels, or one of so many, read the stream together, none of it in the ring.
 func BenchmarkStorm(b *testing.B) {
 	const channels, count = 10_000, 200_000
 	r := newRig(b, func(o *Options) { o.RingBytes, o.Deliver = 1, func([]*Message) {} })
 	s := fillDense(b, r, channels, count, 128)
 	x := &s.gen.Load().runs
-	for _, use := range []bool{false, true} {
-		b.Run(fmt.Sprintf("blocks=%v", use), func(b *testing.B) {
-			used, before := cpu(), r.log.Stats()
-			for b.Loop() {
-				x.clear()
-				x.mu.Lock()
-				x.off, x.demand = time.Time{}, demand{}
-				if !use {
-					x.off = time.Now().Add(time.Hour)
+	for _, of := range []int{1, 2, 5, 10} {
+		for _, use := range []bool{false, true} {
+			b.Run(fmt.Sprintf("1/%d,blocks=%v", of, use), func(b *testing.B) {
+				used, before := cpu(), r.log.Stats()
+				for b.Loop() {
+					x.clear()
+					x.mu.Lock()
+					x.off, x.demand = time.Time{}, demand{}
+					if !use {
+						x.off = time.Now().Add(time.Hour)
+					}
+					x.mu.Unlock()
+					storm(b, s, channels, of)
 				}
-				x.mu.Unlock()
-				storm(b, s, channels)
-			}
-			total := float64(b.N * count)
-			b.ReportMetric(total/b.Elapsed().Seconds(), "msgs/s")
-			b.ReportMetric(float64((cpu()-used).Microseconds())/total, "cpu-µs/msg")
-			b.ReportMetric(float64(r.log.Stats().DirectGets-before.DirectGets)/total, "gets/msg")
-			b.ReportMetric(float64(r.log.Stats().RunReads-before.RunReads)/total, "run-reads/msg")
-		})
+				total, after := float64(b.N*count/of), r.log.Stats()
+				b.ReportMetric(total/b.Elapsed().Seconds(), "msgs/s")
+				b.ReportMetric(float64((cpu()-used).Microseconds())/total, "cpu-µs/msg")
+				b.ReportMetric(float64(after.DirectGets-before.DirectGets)/total, "gets/msg")
+				b.ReportMetric(float64(after.RunReads-before.RunReads)/total, "run-reads/msg")
+			})
+		}
 	}
 }
