@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +16,46 @@ import (
 
 // TestUnifiedScript runs what the unified service's README shows: its script, and the backend in it.
 func TestUnifiedScript(t *testing.T) {
+	const readme = "../../gateway/unified/README.md"
+	backend := filepath.Join(t.TempDir(), "backend")
+	source := backend + ".go"
+	if err := os.WriteFile(source, []byte(fenced(t, readme, "go")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", backend, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	prints(t, runScript(t, strings.ReplaceAll(fenced(t, readme, "sh"), "go run backend.go", backend)),
+		`"fromUniqueId":"alice","toUniqueId":"","fromClientType":"app"`, // to the backend
+		`"messageType":"ACK"`, `"messageId":"pay-1"`,
+		`{"result":0,"description":"ok","data":{"seq":1,`,
+		`"messageType":"paid"`, `"content":{"order":7,"paid":true}`,
+		`"sendType":"CLIENT_TO_CLIENT"`, `"content":"order 7 is paid"`,
+	)
+}
+
+// TestReadmeScript runs the script of the README.
+func TestReadmeScript(t *testing.T) {
+	prints(t, runScript(t, fenced(t, "../../README.md", "sh")),
+		`"messageType":"ACK"`, `"messageId":"pay-1"`,
+		`{"result":0,"description":"ok","data":{"seq":1,`,
+		`"messageType":"paid"`, `"content":{"order":7,"paid":true}`,
+		`"sendType":"CLIENT_TO_CLIENT"`, `"content":"order 7 is paid"`,
+	)
+}
+
+func prints(t *testing.T, out string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not print %s:\n%s", want, out)
+		}
+	}
+}
+
+// runScript runs a script in a directory of its own, with a server at addresses of its own, and returns what it has printed.
+func runScript(t *testing.T, script string) string {
+	t.Helper()
 	for _, tool := range []string{"sh", "curl", "openssl", "sed"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("the script needs %s", tool)
@@ -26,30 +65,11 @@ func TestUnifiedScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("../../gateway/unified/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	file := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	backend := filepath.Join(dir, "backend")
-	if out, err := exec.Command("go", "build", "-o", backend, file("backend.go", fenced(t, readme, "go"))).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	script := strings.NewReplacer(
-		"127.0.0.1:8080", freeAddress(t), "127.0.0.1:4222", freeAddress(t), "go run backend.go", backend,
-		"jetwire serve", "jetwire serve --listen $ADDRESS",
-	).Replace(fenced(t, readme, "sh"))
+	dir, address := t.TempDir(), freeAddress(t)
+	script = strings.NewReplacer("127.0.0.1:8080", address, "127.0.0.1:4222", freeAddress(t), "jetwire serve", "jetwire serve --listen "+address).Replace(script)
 	cmd := exec.Command("sh", "-e", "-c", script+"\nwait")
 	cmd.Dir = dir
-	address := regexp.MustCompile(`http://(127[0-9.:]+)/readyz`).FindStringSubmatch(script)[1]
-	cmd.Env = []string{"HOME=" + dir, "ADDRESS=" + address, "PATH=" + filepath.Dir(jetwire) + ":" + os.Getenv("PATH")}
+	cmd.Env = []string{"HOME=" + dir, "PATH=" + filepath.Dir(jetwire) + ":" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out text
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -71,22 +91,16 @@ func TestUnifiedScript(t *testing.T) {
 	if err != nil || len(log) == 0 || strings.Contains(string(log)+out.String(), access.TicketPrefix) {
 		t.Errorf("a token is in what was printed, or logged: %v\n%s", err, log)
 	}
-	for _, want := range []string{
-		`"fromUniqueId":"alice","toUniqueId":"","fromClientType":"app"`, // to the backend
-		`"messageType":"ACK"`, `"messageId":"pay-1"`,
-		`{"result":0,"description":"ok","data":{"seq":1,`,
-		`"messageType":"paid"`, `"content":{"order":7,"paid":true}`,
-		`"sendType":"CLIENT_TO_CLIENT"`, `"content":"order 7 is paid"`,
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not print %s:\n%s", want, &out)
-		}
-	}
+	return out.String()
 }
 
-// fenced returns the first block of code in a language.
-func fenced(t *testing.T, markdown []byte, language string) string {
+// fenced returns the first block of code in a language of a Markdown file.
+func fenced(t *testing.T, file, language string) string {
 	t.Helper()
+	markdown, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, rest, ok := strings.Cut(string(markdown), "\n```"+language+"\n")
 	block, _, ended := strings.Cut(rest, "\n```\n")
 	if !ok || !ended {
