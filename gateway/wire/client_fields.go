@@ -116,6 +116,9 @@ func (r *serverReader) durableField(d *Durable, key []byte) bool {
 		r.array("restored", func() {
 			var one Restored
 			r.object("a restored subscription", func(key []byte) bool { return r.restoredField(&one, key) })
+			if one.QoS == AtMostOnce { // it has no position
+				one.Epoch, one.Since = "", 0
+			}
 			d.Restored = append(d.Restored, one)
 		})
 	case "ack_wait":
