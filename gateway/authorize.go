@@ -8,6 +8,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/session"
+	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams/link"
 )
@@ -25,7 +26,7 @@ var _ session.Authorizer = (*authorizers)(nil)
 
 // newAuthorizers makes the authorizers of a gateway, and connects to NATS if one is asked there. After an error nothing is left.
 func newAuthorizers(o *Options) (_ *authorizers, err error) {
-	a := &authorizers{byName: map[string]*callout.Authorizer{}, byNamespace: map[string]*callout.Authorizer{"user": nil}}
+	a := &authorizers{byName: map[string]*callout.Authorizer{}, byNamespace: map[string]*callout.Authorizer{"user": nil, unified.Namespace: nil}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -116,6 +117,21 @@ func (a *authorizers) Ask(q session.Question, done func(refusal *wire.Error)) {
 			done(nil)
 		}
 	})
+}
+
+// decide asks, where somebody has to be asked, and waits for the answer; nil allows.
+func (a *authorizers) decide(ctx context.Context, q session.Question) (refusal *wire.Error) {
+	if known, refusal := a.Known(q.User, q.Op, q.Channel); known {
+		return refusal
+	}
+	answered := make(chan *wire.Error, 1)
+	a.Ask(q, func(refusal *wire.Error) { answered <- refusal })
+	select {
+	case refusal = <-answered:
+		return refusal
+	case <-ctx.Done():
+		return wire.Timeout.Err()
+	}
 }
 
 func denied(op auth.Op, channel string, answer callout.Answer) *wire.Error {

@@ -145,3 +145,36 @@ func TestAuthorizerThatIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthorizerOfUnified: what clients say in unified messages is asked about as well, on sockets and over HTTP.
+func TestAuthorizerOfUnified(t *testing.T) {
+	var unknown atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var q asked
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || q.Op == "command" && q.Channel != "unified.payment" {
+			unknown.Add(1)
+		}
+		content, _ := q.Data.(map[string]any)
+		_, _ = io.WriteString(w, fmt.Sprintf(`{"allow":%v}`, q.Op != "command" || content["content"] != "forbidden"))
+	}))
+	defer s.Close()
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
+		o.Authorizers = map[string]callout.Options{"web": {URL: s.URL, Data: true}}
+		o.Rules = map[string]auth.Rules{"unified": {auth.Subscribe: auth.Server, auth.Publish: auth.Server}}
+		o.Authorizer = map[string]string{"unified": "web"}
+	}))
+	app := g.speaker("alice", "app", "")
+	app.say(`{"messageId":"1","businessType":"payment","content":"forbidden"}`)
+	app.told("ERROR", "1", "permission_denied")
+	app.say(`{"messageId":"2","businessType":"payment","content":"fine"}`)
+	app.told("ACK", "2", "")
+	token := sign(t, auth.Grant{User: "carol"})
+	for content, want := range map[string]int{"forbidden": http.StatusForbidden, "fine": http.StatusOK} {
+		if status, a := g.ask(http.MethodPost, "/websocket/message", token, `{"businessType":"payment","content":"`+content+`"}`); status != want {
+			t.Errorf("%s: %d %+v", content, status, a)
+		}
+	}
+	if n := unknown.Load(); n != 0 {
+		t.Errorf("%d questions that nobody understands", n)
+	}
+}

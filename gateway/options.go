@@ -52,7 +52,7 @@ type Options struct {
 	DefaultRules auth.Rules
 	// Authorizers are asked what tokens and rules cannot say, by name. Name, Logger and Request are the Gateway's own.
 	Authorizers map[string]callout.Options
-	// Authorizer names those of the namespaces that Rules lists, DefaultAuthorizer that of the others but "user". Empty: none.
+	// Authorizer names those of the namespaces that Rules lists, DefaultAuthorizer that of the others but "user" and "unified". Empty: none.
 	Authorizer        map[string]string
 	DefaultAuthorizer string
 	// CloseSlow are the namespaces whose subscribers are disconnected when their sockets take no more, instead of catching up

@@ -257,6 +257,10 @@ func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified
 		if refusal := u.gateway.limits.message(o.From); refusal != nil {
 			return unified.Stored{}, refusal
 		}
+		q := session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}
+		if refusal := u.gateway.authorizers.decide(ctx, q); refusal != nil {
+			return unified.Stored{}, refusal
+		}
 	}
 	type outcome struct {
 		stored unified.Stored

@@ -54,3 +54,61 @@ func TestConnectAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func (still) Publish(_ Publication, done func(wire.PublishReply, error)) {
+	done(wire.PublishReply{Channel: "chat.lobby", Seq: 1, Epoch: "e"}, nil)
+}
+
+// free is a Limiter and an Authorizer that let everything pass.
+type free struct{}
+
+func (free) Command(Conn, string, wire.Op) (*wire.Error, bool)         { return nil, false }
+func (free) Distrust(Conn)                                             {}
+func (free) Known(string, auth.Op, string) (known bool, r *wire.Error) { return true, nil }
+func (free) Ask(Question, func(*wire.Error))                           {}
+
+// publishing is a session that publishes, and the frame.
+func publishing(change func(*Options)) (*Session, []byte) {
+	o := Options{
+		Verify:  func(string, time.Time) (*auth.Grant, error) { return &auth.Grant{User: "alice"}, nil },
+		Revoked: func(*auth.Grant) bool { return false },
+		Broker:  still{}, MaxSubscriptions: 3, MaxInFlight: 4,
+		Now: time.Now, Refused: func(wire.Code) {},
+	}
+	withLogger(&o)
+	change(&o)
+	s := New(&o, still{})
+	s.Receive(true, []byte(`{"id":1,"connect":{"token":"alice"}}`))
+	return &s, []byte(`{"id":2,"publish":{"channel":"chat.lobby","data":{"hi":1}}}`)
+}
+
+var publishers = map[string]func(*Options){
+	"free":    func(*Options) {},
+	"limited": func(o *Options) { o.Limiter = free{} },
+	"asked":   func(o *Options) { o.Limiter, o.Authorizer = free{}, free{} },
+}
+
+// TestPublishAllocations: what a publish allocates, here; to be limited, or asked about where the answer is known, adds nothing.
+func TestPublishAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool forgets on purpose under the race detector")
+	}
+	for name, change := range publishers {
+		s, frame := publishing(change)
+		if n := testing.AllocsPerRun(100, func() { s.Receive(true, frame) }); n > 3 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkPublish(b *testing.B) {
+	for name, change := range publishers {
+		b.Run(name, func(b *testing.B) {
+			s, frame := publishing(change)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Receive(true, frame)
+			}
+		})
+	}
+}
