@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -146,7 +147,7 @@ func TestConnectsLimited(t *testing.T) {
 	})
 }
 
-// TestClientHeedsLimits: the Go client's publishes all get through, later.
+// TestClientHeedsLimits: what the Go client publishes and subscribes to all gets through, later.
 func TestClientHeedsLimits(t *testing.T) {
 	g := start(t, natstest.Run(t), func(o *gateway.Options) {
 		o.Limits.UserMessages = limit.Rate{PerSecond: 50, Burst: 5}
@@ -165,6 +166,11 @@ func TestClientHeedsLimits(t *testing.T) {
 	}
 	for range many {
 		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 20 {
+		if _, err := c.Subscribe(ctx, fmt.Sprint("chat.", i), client.SubscribeOptions{OnMessage: func(client.Message) {}}); err != nil {
 			t.Error(err)
 		}
 	}
