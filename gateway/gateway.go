@@ -131,7 +131,6 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
 	}
-	g.unified = newUnified(g)
 	g.api = newAPI(g)
 	if g.webhooks, err = newWebhooks(ctx, g); err != nil {
 		return nil, errors.Join(err, g.closeParts())
@@ -139,6 +138,7 @@ func New(ctx context.Context, o Options) (*Gateway, error) {
 	if g.webhooks != nil && g.webhooks.events != nil {
 		g.sessions.Observer = g.webhooks
 	}
+	g.unified = newUnified(g)
 	g.sockets, err = transport.New(g.transportOptions())
 	if err != nil {
 		return nil, errors.Join(err, g.closeParts())

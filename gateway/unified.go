@@ -49,7 +49,7 @@ func newUnified(g *Gateway) *unifiedService {
 	if l := u.sessions.Limiter; l != nil {
 		u.sessions.Limiter = unifiedLimiter{l}
 	}
-	u.service = unified.New(unified.Options{ClientToClient: u.opt.ClientToClient, Refused: g.metrics.refused, Logger: g.opt.Logger})
+	u.service = unified.New(unified.Options{ClientToClient: u.opt.ClientToClient, MaxUnacked: g.opt.Limits.Unacked, Refused: g.metrics.refused, Logger: g.opt.Logger})
 	return u
 }
 
@@ -65,7 +65,7 @@ func (u *unifiedService) register(mux *http.ServeMux) {
 	l := u.gateway.opt.Limits
 	u.service.Register(mux, unified.HTTPOptions{
 		Prefix: u.opt.Prefix, PublicURL: u.opt.PublicURL, TLS: u.gateway.opt.TLS != nil,
-		MaxMessage: l.MessageBytes, Timeout: unifiedTimeout,
+		MaxMessage: l.MessageBytes, Timeout: unifiedTimeout, Origin: originAllowed(u.gateway.opt.Origins),
 	}, u)
 }
 

@@ -679,3 +679,48 @@ func TestUnifiedRevoked(t *testing.T) {
 		t.Errorf("%d %+v", status, a)
 	}
 }
+
+// What is for others has to be acknowledged, too: however much of it comes, what is for the client comes behind it.
+func TestUnifiedManyMessagesForOthers(t *testing.T) {
+	for _, unacked := range []int{0, 1, 10} {
+		t.Run(fmt.Sprintf("unacked=%d", unacked), func(t *testing.T) {
+			g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Limits.Unacked = unacked }))
+			alice := g.speaker("alice", "app", "&tags=vip")
+			alice.quiet()
+			bob := g.speaker("bob", "h5", "")
+			bob.quiet()
+			for i := range 300 {
+				g.post(fmt.Sprintf(`{"tags":["gold"],"content":%d}`, i))
+			}
+			g.post(`{"tags":["vip"],"content":"at last"}`)
+			alice.hears(` "at last"`)
+			bob.quiet()
+		})
+	}
+}
+
+func TestUnifiedForPages(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Origins = []string{"https://app.example.com"} }))
+	for _, c := range []struct{ method, origin, want string }{
+		{http.MethodOptions, "https://app.example.com", "https://app.example.com"},
+		{http.MethodGet, "https://app.example.com", "https://app.example.com"},
+		{http.MethodOptions, "https://evil.example.com", ""},
+		{http.MethodGet, "https://evil.example.com", ""},
+		{http.MethodGet, "http://" + g.addr, "http://" + g.addr},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+g.addr+"/websocket/token?uniqueId=a&clientType=b", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", c.origin)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		allowed := c.method == http.MethodOptions && c.want != ""
+		if res.Header.Get("Access-Control-Allow-Origin") != c.want || res.Header.Get("Vary") != "Origin" || strings.Contains(res.Header.Get("Access-Control-Allow-Headers"), "Authorization") != allowed {
+			t.Errorf("%s from %s: %d %v", c.method, c.origin, res.StatusCode, res.Header)
+		}
+	}
+}

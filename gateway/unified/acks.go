@@ -28,7 +28,8 @@ type mark struct {
 	acked          uint64
 }
 
-// passedPerPing is after how many messages for others a ping asks whether the client is there: they need to be acknowledged, too.
+// passedPerPing is after how many messages for others a ping asks whether the client is there: they need to be acknowledged, too. It is
+// less where fewer may wait for their acks.
 const passedPerPing = 64
 
 func (a *acks) mark(channel string) *mark {
@@ -68,7 +69,7 @@ func (s *Socket) Offer(frame []byte) (taken, flush bool) {
 		return true, false
 	case d.message != nil && !s.client.takes(d.message):
 		m.sent = max(m.sent, d.seq)
-		if s.acks.passed++; s.acks.passed < passedPerPing {
+		if s.acks.passed++; 2*s.acks.passed < s.service.opt.MaxUnacked {
 			return true, false
 		}
 	default:

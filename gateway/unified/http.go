@@ -54,6 +54,8 @@ type HTTPOptions struct {
 	TLS        bool   // clients reach this server by TLS, if PublicURL says nothing
 	MaxMessage int    // bytes of a posted message
 	Timeout    time.Duration
+	// Origin decides by the Origin and Host headers whether a page may read the answers.
+	Origin func(origin, host string) bool
 }
 
 type handler struct {
@@ -65,12 +67,39 @@ type handler struct {
 // Register adds the service's routes to a mux.
 func (s *Service) Register(mux *http.ServeMux, o HTTPOptions, g Gateway) {
 	h := &handler{s, o, g}
-	mux.Handle("GET "+o.Prefix+"/websocket/token", h.route(h.token))
-	mux.Handle("POST "+o.Prefix+"/websocket/message", h.route(h.message))
+	for pattern, serve := range map[string]func(*http.Request, *auth.Grant) (any, error){
+		"GET " + o.Prefix + "/websocket/token":    h.token,
+		"POST " + o.Prefix + "/websocket/message": h.message,
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.Handle(pattern, h.route(serve))
+		mux.HandleFunc("OPTIONS "+path, func(w http.ResponseWriter, r *http.Request) { h.preflight(w, r, method) })
+	}
 	mux.HandleFunc(SocketPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this address speaks WebSocket: send an upgrade request", http.StatusUpgradeRequired)
 	})
+}
+
+// preflight tells a browser what a page may send (the Fetch standard's CORS protocol).
+func (h *handler) preflight(w http.ResponseWriter, r *http.Request, method string) {
+	if h.shareWith(w, r) {
+		w.Header().Set("Access-Control-Allow-Methods", method)
+		w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		w.Header().Set("Access-Control-Max-Age", "3600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// shareWith lets a page read the answer if its origin may connect.
+func (h *handler) shareWith(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || !h.opt.Origin(origin, r.Host) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	return true
 }
 
 // envelope is the answer to every request.
@@ -83,6 +112,7 @@ type envelope struct {
 // route authenticates a request, serves it, and answers.
 func (h *handler) route(serve func(*http.Request, *auth.Grant) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.shareWith(w, r)
 		ctx, cancel := context.WithTimeout(r.Context(), h.opt.Timeout)
 		defer cancel()
 		grant, err := h.gateway.Caller(r.Header.Get("Authorization"))

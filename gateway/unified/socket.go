@@ -36,6 +36,7 @@ type Options struct {
 	// ClientToClient is who may send to other clients. Own, the default, means to those of the same unique id, and wherever
 	// a token's publish patterns say.
 	ClientToClient auth.Rule
+	MaxUnacked     int             // how many of a subscription's messages are on their way at most; 0: no limit
 	Refused        func(wire.Code) // counts what clients were refused
 	Logger         *slog.Logger
 	Now            func() time.Time
@@ -51,6 +52,9 @@ type Service struct {
 func New(o Options) *Service {
 	if o.ClientToClient == "" {
 		o.ClientToClient = auth.Own
+	}
+	if o.MaxUnacked <= 0 || o.MaxUnacked > 2*passedPerPing {
+		o.MaxUnacked = 2 * passedPerPing
 	}
 	if o.Refused == nil {
 		o.Refused = func(wire.Code) {}
