@@ -226,65 +226,101 @@ func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 
 // End implements unified.Gateway.
 func (u *unifiedService) End(ctx context.Context, channel string) (epoch string, seq uint64, err error) {
-	type end struct {
-		epoch string
-		seq   uint64
-		err   error
-	}
-	found := make(chan end, 1)
-	u.gateway.log.With(channel, func(s *streams.Stream, err error) {
-		if err != nil {
-			found <- end{err: wireError(err)}
-			return
-		}
-		e := end{epoch: s.Epoch(), seq: s.Head()}
-		if s.Epoch() != e.epoch { // it was made anew meanwhile
-			e = end{epoch: s.Epoch()}
-		}
-		found <- e
+	var stream *streams.Stream
+	err = await(ctx, func(done func(error)) {
+		u.gateway.log.With(channel, func(s *streams.Stream, err error) {
+			if err != nil {
+				done(wireError(err))
+				return
+			}
+			stream = s
+			done(nil)
+		})
 	})
-	select {
-	case e := <-found:
-		return e.epoch, e.seq, e.err
-	case <-ctx.Done():
-		return "", 0, wire.Timeout.Err()
+	if err != nil {
+		return "", 0, err
+	}
+	for {
+		epoch, seq = stream.Epoch(), stream.Head()
+		if stream.Epoch() == epoch { // otherwise it was made anew meanwhile
+			return epoch, seq, nil
+		}
 	}
 }
 
 // Store implements unified.Gateway.
 func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified.Stored, error) {
 	if o.From != "" {
-		if refusal := u.gateway.limits.message(o.From); refusal != nil {
-			return unified.Stored{}, refusal
+		if err := u.mayPost(ctx, o); err != nil {
+			return unified.Stored{}, err
 		}
 		q := session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}
 		if refusal := u.gateway.authorizers.decide(ctx, q); refusal != nil {
 			return unified.Stored{}, refusal
 		}
 	}
-	type outcome struct {
-		stored unified.Stored
-		err    error
-	}
-	answered := make(chan outcome, 1)
-	if o.Op == auth.Command {
-		t := session.Task{Destination: o.Channel, ID: o.ID, From: o.From, Body: o.Body}
-		u.sessions.Backends.Command(t, func(r wire.TaskReply, err error) {
-			answered <- outcome{unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err}
-		})
-	} else {
+	var stored unified.Stored
+	err := await(ctx, func(done func(error)) {
+		if o.Op == auth.Command {
+			t := session.Task{Destination: o.Channel, ID: o.ID, From: o.From, Body: o.Body}
+			u.sessions.Backends.Command(t, func(r wire.TaskReply, err error) {
+				stored = unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}
+				done(err)
+			})
+			return
+		}
 		p := session.Publication{Channel: o.Channel, ID: o.ID, From: o.From, QoS: wire.AtLeastOnce, Body: o.Body}
 		if o.ID != "" {
 			p.QoS = wire.ExactlyOnce
 		}
 		u.gateway.broker.Publish(p, func(r wire.PublishReply, err error) {
-			answered <- outcome{unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err}
+			stored = unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}
+			done(err)
 		})
+	})
+	if err != nil {
+		return unified.Stored{}, err
 	}
+	return stored, nil
+}
+
+// mayPost checks, of what a client has posted, what a session would check.
+func (u *unifiedService) mayPost(ctx context.Context, o unified.Outgoing) error {
+	if o.Op == auth.Publish {
+		if refusal := u.gateway.limits.message(o.From); refusal != nil {
+			return refusal
+		}
+	}
+	a := u.sessions.Authorizer
+	if a == nil {
+		return nil
+	}
+	known, refusal := a.Known(o.From, o.Op, o.Channel)
+	switch {
+	case refusal != nil:
+		return refusal
+	case known:
+		return nil
+	}
+	return await(ctx, func(done func(error)) {
+		a.Ask(session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}, func(refusal *wire.Error) {
+			if refusal == nil {
+				done(nil)
+				return
+			}
+			done(refusal)
+		})
+	})
+}
+
+// await waits for what begin begins, which calls done once; what done was called with behind ctx's end is lost.
+func await(ctx context.Context, begin func(done func(error))) error {
+	ended := make(chan error, 1)
+	begin(func(err error) { ended <- err })
 	select {
-	case a := <-answered:
-		return a.stored, a.err
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
-		return unified.Stored{}, wire.Timeout.Err()
+		return wire.Timeout.Err()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams/access"
@@ -757,6 +759,47 @@ func TestUnifiedForPages(t *testing.T) {
 		allowed := c.method == http.MethodOptions && c.want != ""
 		if res.Header.Get("Access-Control-Allow-Origin") != c.want || res.Header.Get("Vary") != "Origin" || strings.Contains(res.Header.Get("Access-Control-Allow-Headers"), "Authorization") != allowed {
 			t.Errorf("%s from %s: %d %v", c.method, c.origin, res.StatusCode, res.Header)
+		}
+	}
+}
+
+// Who is asked what rules cannot say is asked of what clients post, too, and not of the service's own subscriptions unless it is told to.
+func TestUnifiedAuthorizer(t *testing.T) {
+	asked := make(chan string, 16)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		asked <- string(b)
+		_, _ = fmt.Fprintf(w, `{"allow":%v}`, !strings.Contains(string(b), "forbidden"))
+	}))
+	defer hook.Close()
+	o := func(named bool) func(*gateway.Options) {
+		return unifiedOn(t, func(o *gateway.Options) {
+			o.Authorizers = map[string]callout.Options{"desk": {URL: hook.URL, Data: true}}
+			if o.DefaultAuthorizer = "desk"; named {
+				o.Rules, o.Authorizer = map[string]auth.Rules{unified.Namespace: unified.Rules}, map[string]string{unified.Namespace: "desk"}
+			}
+		})
+	}
+	token := sign(t, auth.Grant{User: "alice"})
+	for _, named := range []bool{false, true} {
+		g := start(t, natstest.Run(t), o(named))
+		alice := g.speaker("alice", "app", "")
+		for content, status := range map[string]int{"fine": http.StatusOK, "forbidden": http.StatusForbidden} {
+			text := fmt.Sprintf(`{"messageId":%q,"businessType":"order","content":%q}`, content, content)
+			kind := "ACK"
+			if !named {
+				status = http.StatusOK
+			} else if status != http.StatusOK {
+				kind = "ERROR"
+			}
+			alice.say(text)
+			alice.told(kind, content, "")
+			if got, a := g.ask(http.MethodPost, "/websocket/message", token, text); got != status {
+				t.Errorf("%s: %d %+v", content, got, a)
+			}
+		}
+		if (len(asked) > 0) != named {
+			t.Errorf("listed %v: %d questions", named, len(asked))
 		}
 	}
 }
