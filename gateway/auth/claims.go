@@ -86,11 +86,11 @@ type claimRules struct {
 // check checks what is said of a token as such.
 func (r *claimRules) check(c *claims, now time.Time) error {
 	switch {
-	case r.issuers != nil && !slices.Contains(r.issuers, c.Issuer):
+	case len(r.issuers) > 0 && !slices.Contains(r.issuers, c.Issuer):
 		return bad("its iss is none that this server accepts")
-	case r.audiences != nil && !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(r.audiences, a) }):
+	case len(r.audiences) > 0 && !slices.ContainsFunc(c.Audience, func(a string) bool { return slices.Contains(r.audiences, a) }):
 		return bad("its aud names none of this server's")
-	case r.audiences == nil && c.Audience != nil && !slices.Contains(c.Audience, Audience):
+	case len(r.audiences) == 0 && c.Audience != nil && !slices.Contains(c.Audience, Audience):
 		return bad("its aud does not name " + Audience)
 	case r.expires && c.Expires.IsZero():
 		return bad("it does not say when it expires (exp), and has to")

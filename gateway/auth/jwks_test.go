@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -24,11 +23,12 @@ import (
 
 // jwk writes a public key as a JWKS has it; more are further members.
 func jwk(kid string, key crypto.PublicKey, more string) string {
-	b := func(n *big.Int, size int) string { return base64url.EncodeToString(n.FillBytes(make([]byte, size))) }
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
-		size := (k.Params().BitSize + 7) / 8
-		return fmt.Sprintf(`{"kty":"EC","kid":%q,"crv":%q,"x":%q,"y":%q%s}`, kid, k.Params().Name, b(k.X, size), b(k.Y, size), more)
+		point, _ := k.Bytes() // 4, X, Y
+		size := len(point) / 2
+		x, y := base64url.EncodeToString(point[1:1+size]), base64url.EncodeToString(point[1+size:])
+		return fmt.Sprintf(`{"kty":"EC","kid":%q,"crv":%q,"x":%q,"y":%q%s}`, kid, k.Params().Name, x, y, more)
 	case ed25519.PublicKey:
 		return fmt.Sprintf(`{"kty":"OKP","kid":%q,"crv":"Ed25519","x":%q%s}`, kid, base64url.EncodeToString(k), more)
 	}

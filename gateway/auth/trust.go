@@ -25,8 +25,8 @@ type Trust struct {
 	// Client asks for the JWKS. Default: one that takes no redirect from https to http.
 	Client *http.Client
 
-	Issuers   []string // the claim iss must be one of them; nil: it is not looked at
-	Audiences []string // the claim aud must name one of them; nil: it may be absent, or must name Audience
+	Issuers   []string // the claim iss must be one of them; empty: it is not looked at
+	Audiences []string // the claim aud must name one of them; empty: it may be absent, or must name Audience
 	// Leeway is how far clocks may differ: a token is taken so much before its nbf, and so much after its exp.
 	Leeway time.Duration
 	// RequireExpiry refuses tokens without exp; MaxLifetime those whose exp is further from their iat. 0: any.

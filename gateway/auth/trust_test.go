@@ -188,6 +188,7 @@ func TestClaimRules(t *testing.T) {
 		{rules, ours + `"nbf":1800000005.001`, "not valid yet"},
 		{rules, ours + `"iat":1800000005`, ""},
 		{rules, ours + `"iat":1800000006`, "not valid yet"},
+		{Trust{Secrets: [][]byte{secret}, Issuers: []string{}, Audiences: []string{}}, `"iss":"x"`, ""},
 		{must, `"x":1`, "exp"},
 		{must, `"exp":1800000001`, ""},
 		{life, `"exp":1800000001`, "iat"},
