@@ -97,6 +97,8 @@ type Options struct {
 	AllowShrink bool // let smaller limits delete commands
 	Dead        dead.Options
 	Logger      *slog.Logger
+
+	sweep time.Duration // between two looks for what was given up and nobody was told of
 }
 
 func (o *Options) fill() error {
@@ -117,6 +119,7 @@ func (o *Options) fill() error {
 	o.MaxCallTimeout = defaulted(o.MaxCallTimeout, DefaultMaxCallTimeout)
 	o.CallTimeout = min(defaulted(o.CallTimeout, DefaultCallTimeout), o.MaxCallTimeout)
 	o.MaxReply = defaulted(o.MaxReply, DefaultMaxReply)
+	o.sweep = defaulted(o.sweep, defaultSweep)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -169,7 +172,7 @@ type Queue struct {
 	calls      calls
 	ctx        context.Context
 	cancel     context.CancelFunc
-	work       sync.WaitGroup // bury, maintain, and commands that wait for a sync
+	work       sync.WaitGroup // bury, maintain, sweep, and commands that wait for a sync
 	missing    chan struct{}  // one token: a stream is gone
 
 	stored, refused, unknown, inFlight, called, noService, timedOut, dead atomic.Int64
@@ -197,6 +200,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	}
 	q.work.Go(q.bury)
 	q.work.Go(q.maintain)
+	q.work.Go(q.sweep)
 	return q, nil
 }
 

@@ -7,7 +7,8 @@
 //
 // A command that a consumer has given up (it was delivered MaxDeliver times, or terminated) becomes a dead letter (package dead). NATS
 // tells of that at most once and to whoever listens, so what it tells is kept in the stream jetwire_advisories, from which all gateways
-// pull with one shared consumer: first the letter is stored, then the command is taken from the queue, then the advisory is acknowledged.
+// pull with one shared consumer: first the letter is stored, then the command is taken from the queue, then the advisory is acknowledged. What JetStream told nobody of is
+// found by looking through the queue once a minute.
 //
 // Invariants:
 //   - A receipt is given only for what JetStream has acknowledged, and with Options.Synced for what has been synced. When the outcome
