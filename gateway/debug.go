@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/http/pprof"
 
+	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/wire"
 )
 
 // newDebug is Go's profiler, for those who have an API key: what it shows of a process is not for clients.
@@ -24,10 +26,9 @@ func withKey(keys auth.Keys, scope auth.Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch _, err := keys.Authorize(r.Header.Get("Authorization"), scope); {
 		case errors.Is(err, auth.ErrScope):
-			http.Error(w, err.Error(), http.StatusForbidden)
+			api.Problem(w, wire.PermissionDenied.With(err.Error()))
 		case err != nil:
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, err.Error(), http.StatusUnauthorized)
+			api.Problem(w, wire.Unauthenticated.With(err.Error()))
 		default:
 			next.ServeHTTP(w, r)
 		}

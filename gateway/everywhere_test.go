@@ -1,10 +1,12 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +15,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
+	"github.com/jetwire/jetwire/streams/cluster"
 	"github.com/jetwire/jetwire/streams/natstest"
 )
 
@@ -259,6 +262,50 @@ func TestTokensThroughTheAPI(t *testing.T) {
 	if in := one.open().connect(token.Token, ""); in.Kind != wire.KindError || in.Error.Code != wire.Revoked {
 		t.Errorf("a token of one who is banned: %+v", in)
 	}
+}
+
+// A gateway that is known and does not answer is told of; what ends something is then not taken to be done.
+func TestGatewayThatDoesNotAnswer(t *testing.T) {
+	ns := natstest.Run(t)
+	g := start(t, ns, withKeys(t))
+	alice := g.signIn("alice")
+	alice.must("subscribe", `"channel":"chat.a"`)
+	alice.must("subscribe", `"channel":"chat.b"`)
+	beat, err := json.Marshal(cluster.Node{ID: "silent", Info: cluster.Info{Name: "silent"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := ns.Conn()
+	eventually(t, "the silent one to be known", func() bool {
+		if err := nc.Publish("jetwire.node.beat", beat); err != nil {
+			t.Fatal(err)
+		}
+		var info api.InfoReply
+		g.call("info", `{}`, &info)
+		return len(info.Gateways) == 2
+	})
+	var work sync.WaitGroup
+	work.Go(func() {
+		var got wire.PresenceReply
+		g.call("presence", `{"channel":"chat.a"}`, &got)
+		if got.Connections != 1 || len(got.Users) != 1 || got.Unanswered != 1 {
+			t.Errorf("%+v", got)
+		}
+	})
+	work.Go(func() {
+		var got api.SubscriptionsReply
+		g.call("subscriptions", `{"user":"alice"}`, &got)
+		if len(got.Connections) != 1 || got.Unanswered != 1 {
+			t.Errorf("%+v", got)
+		}
+	})
+	work.Go(func() {
+		p := g.refusedCall(504, wire.Timeout, "POST", "/v1/unsubscribe", `{"user":"alice","channel":"chat.b"}`, nil)
+		if !strings.HasPrefix(p.Message, "1 of the gateways did not answer in time; the others met 1 connections") {
+			t.Error(p.Message)
+		}
+	})
+	work.Wait()
 }
 
 func TestInfo(t *testing.T) {

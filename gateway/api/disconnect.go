@@ -45,5 +45,5 @@ func partly(met, unanswered int, err error) error {
 	if err != nil || unanswered == 0 {
 		return err
 	}
-	return wire.Timeout.With(fmt.Sprintf("%d gateways did not answer in time; on the others %d connections were met. Ask again", unanswered, met))
+	return wire.Timeout.With(fmt.Sprintf("%d of the gateways did not answer in time; the others met %d connections: ask again", unanswered, met))
 }
