@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/api"
@@ -264,6 +265,23 @@ func TestTokensThroughTheAPI(t *testing.T) {
 	}
 }
 
+// joinSilent makes g know a gateway that never answers.
+func (g *running) joinSilent(nc *nats.Conn) {
+	g.t.Helper()
+	beat, err := json.Marshal(cluster.Node{ID: "silent", Info: cluster.Info{Name: "silent"}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	eventually(g.t, "the silent one to be known", func() bool {
+		if err := nc.Publish("jetwire.node.beat", beat); err != nil {
+			g.t.Fatal(err)
+		}
+		var info api.InfoReply
+		g.call("info", `{}`, &info)
+		return len(info.Gateways) == 2
+	})
+}
+
 // A gateway that is known and does not answer is told of; what ends something is then not taken to be done.
 func TestGatewayThatDoesNotAnswer(t *testing.T) {
 	ns := natstest.Run(t)
@@ -271,19 +289,7 @@ func TestGatewayThatDoesNotAnswer(t *testing.T) {
 	alice := g.signIn("alice")
 	alice.must("subscribe", `"channel":"chat.a"`)
 	alice.must("subscribe", `"channel":"chat.b"`)
-	beat, err := json.Marshal(cluster.Node{ID: "silent", Info: cluster.Info{Name: "silent"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc := ns.Conn()
-	eventually(t, "the silent one to be known", func() bool {
-		if err := nc.Publish("jetwire.node.beat", beat); err != nil {
-			t.Fatal(err)
-		}
-		var info api.InfoReply
-		g.call("info", `{}`, &info)
-		return len(info.Gateways) == 2
-	})
+	g.joinSilent(ns.Conn())
 	var work sync.WaitGroup
 	work.Go(func() {
 		var got wire.PresenceReply

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/api/service"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams/natstest"
@@ -163,4 +164,31 @@ func TestMicroServiceComesBack(t *testing.T) {
 		m, err := nc.Request("jetwire.api.info", []byte(`{}`), time.Second)
 		return err == nil && m.Header.Get(micro.ErrorCodeHeader) == ""
 	})
+}
+
+// More requests than may be served at a time are refused at once, and not kept.
+func TestMicroServiceAtATime(t *testing.T) {
+	ns := natstest.Run(t)
+	keys := withKeys(t)
+	g := start(t, ns, func(o *gateway.Options) { keys(o); o.Limits.Requests = 1 })
+	nc := ns.Conn()
+	g.joinSilent(nc) // for whose answer the first request waits
+	answers, err := nc.SubscribeSync(nc.NewRespInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := nc.PublishRequest("jetwire.api.presence", answers.Subject, []byte(`{"channel":"chat.a"}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, status := range []string{"503", ""} {
+		m, err := answers.NextMsg(wait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Header.Get(micro.ErrorCodeHeader) != status || (status != "") != strings.Contains(string(m.Data), `"retry_after":1`) {
+			t.Errorf("%s %v", m.Data, m.Header)
+		}
+	}
 }
