@@ -152,6 +152,26 @@ func TestPut(t *testing.T) {
 	}
 }
 
+// TestRetryOfWhatWasHandled: a backend was quicker than the answer. The command is not stored once more.
+func TestRetryOfWhatWasHandled(t *testing.T) {
+	s := natstest.Run(t)
+	js := stream(t, s)
+	q, other := open(t, s, nil), open(t, s, nil)
+	c := consumer(t, js, "a.b", nil)
+	r1 := Command{Destination: "a.b", ID: "r1", From: "alice"}
+	q.mustPut(t, r1)
+	fetch(t, c, 1, func(m jetstream.Msg) error { return m.DoubleAck(t.Context()) })
+	until(t, "it has left the queue", func() bool { return messages(t, js, Stream) == 0 })
+	for _, q := range []*Queue{q, other} {
+		if r := q.mustPut(t, r1); r != (Receipt{1, true, "file"}) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if n := messages(t, js, Stream); n != 0 {
+		t.Errorf("%d commands", n)
+	}
+}
+
 // TestPutsKeepTheirOrder: what one caller puts one after the other is stored in that order.
 func TestPutsKeepTheirOrder(t *testing.T) {
 	s := natstest.Run(t)

@@ -13,7 +13,9 @@
 // Invariants:
 //   - A receipt is given only for what JetStream has acknowledged, and with Options.Synced for what has been synced. When the outcome
 //     is not known, the error is ErrTimeout.
-//   - With an id a command is stored once within Options.DedupWindow, however often and through whichever gateway it is put.
+//   - With an id a command is stored once within Options.DedupWindow, however often and through whichever gateway it is put. JetStream
+//     knows the ids of what it holds, and of what has left the queue until it is started anew: whoever puts a command again after both a
+//     backend has handled it and its server was restarted has it handled again. Backends know it by its sender and id.
 //   - Nothing here blocks who puts or calls: a full queue, a broken connection and a missing backend are errors, at once or by a
 //     deadline. What may wait is bounded.
 //   - A command leaves the queue because a backend has acknowledged or terminated it, because its letter is stored, or because of
