@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,16 +18,15 @@ import (
 
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
-	"github.com/jetwire/jetwire/gateway/callout"
 	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
-	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/natstest"
 )
 
 const unifiedKey = "a-key-of-the-unified-service"
 
 // unifiedOn switches the unified service on.
+
 func unifiedOn(t *testing.T, change func(*gateway.Options)) func(*gateway.Options) {
 	t.Helper()
 	keys, err := auth.NewKeys(auth.APIKey{Key: unifiedKey, Scopes: []auth.Scope{auth.ScopeUnified}}, auth.APIKey{Key: "a-key-for-other-things", Scopes: []auth.Scope{auth.ScopePublish}})
@@ -44,6 +42,7 @@ func unifiedOn(t *testing.T, change func(*gateway.Options)) func(*gateway.Option
 }
 
 // body is a unified message as a client of another make would see it.
+
 type body struct {
 	SendType, MessageType, BusinessType, FromUniqueID, ToUniqueID, FromClientType, ToClientType, MessageID string
 
@@ -53,6 +52,7 @@ type body struct {
 }
 
 // answered is the envelope of the service, with what a problem has besides.
+
 type answered struct {
 	Result      int
 	Description string
@@ -64,6 +64,7 @@ type answered struct {
 }
 
 // ask sends a request to the service; bearer is a key or a token.
+
 func (g *running) ask(method, path, bearer, text string) (status int, a answered) {
 	g.t.Helper()
 	req, err := http.NewRequestWithContext(g.t.Context(), method, "http://"+g.addr+path, strings.NewReader(text))
@@ -96,6 +97,7 @@ func (g *running) ask(method, path, bearer, text string) (status int, a answered
 }
 
 // socketURL asks, with the key, for a socket.
+
 func (g *running) socketURL(id, kind, more string) string {
 	g.t.Helper()
 	status, a := g.ask(http.MethodGet, "/websocket/token?uniqueId="+url.QueryEscape(id)+"&clientType="+kind+more, unifiedKey, "")
@@ -107,6 +109,7 @@ func (g *running) socketURL(id, kind, more string) string {
 }
 
 // post sends a message with the key, and returns its place.
+
 func (g *running) post(text string) (seq uint64) {
 	g.t.Helper()
 	status, a := g.ask(http.MethodPost, "/websocket/message", unifiedKey, text)
@@ -121,6 +124,7 @@ func (g *running) post(text string) (seq uint64) {
 }
 
 // speaker is a client who speaks unified messages.
+
 type speaker struct {
 	t    *testing.T
 	conn net.Conn
@@ -158,6 +162,7 @@ func (s *speaker) say(text string) {
 }
 
 // hear reads the next message, and answers pings as every WebSocket client does.
+
 func (s *speaker) hear() body {
 	s.t.Helper()
 	b, _, err := wsutil.ReadServerData(s.both)
@@ -172,6 +177,7 @@ func (s *speaker) hear() body {
 }
 
 // hears reads a message, and checks what matters of it: "from content".
+
 func (s *speaker) hears(want string) body {
 	s.t.Helper()
 	m := s.hear()
@@ -182,6 +188,7 @@ func (s *speaker) hears(want string) body {
 }
 
 // told reads an answer of the gateway's.
+
 func (s *speaker) told(kind, messageID, content string) body {
 	s.t.Helper()
 	m := s.hear()
@@ -192,6 +199,7 @@ func (s *speaker) told(kind, messageID, content string) body {
 }
 
 // ends reads until the server closes.
+
 func (s *speaker) ends() wire.Code {
 	s.t.Helper()
 	for {
@@ -207,6 +215,7 @@ func (s *speaker) ends() wire.Code {
 }
 
 // quiet checks that nothing more has come: what the client says to itself comes first.
+
 func (s *speaker) quiet() {
 	s.t.Helper()
 	s.say(`{"messageId":"quiet","sendType":"x"}`)
@@ -296,6 +305,7 @@ func TestUnifiedClientCannotForge(t *testing.T) {
 }
 
 // Nobody reaches into the namespace, nor past the rules, by the gateway's own protocol.
+
 func TestUnifiedNamespaceIsClosed(t *testing.T) {
 	g := start(t, natstest.Run(t), unifiedOn(t, nil))
 	eve := g.signIn("eve")
@@ -306,297 +316,14 @@ func TestUnifiedNamespaceIsClosed(t *testing.T) {
 	}
 }
 
-func TestUnifiedOfflineReceiver(t *testing.T) {
-	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
-		g, other := start(t, ns, unifiedOn(t, change)), start(t, ns, unifiedOn(t, change))
-		// What is sent between the token and the socket waits, also for one who has never been there.
-		g.post(`{"toUniqueId":"alice","content":"before the token"}`)
-		u := g.socketURL("alice", "app", "")
-		g.post(`{"toUniqueId":"alice","content":1}`)
-		alice := g.speakerAt(u)
-		first := alice.hear()
-		if string(first.Content) == `"before the token"` { // the tail was behind
-			first = alice.hear()
-		}
-		if string(first.Content) != "1" {
-			t.Fatalf("%+v", first)
-		}
-		alice.quiet()
-		alice.quiet()
-		_ = alice.conn.Close()
-		for i := range 5 {
-			g.post(fmt.Sprintf(`{"toUniqueId":"alice","content":%d}`, i+2))
-			g.post(fmt.Sprintf(`{"toClientType":"h5","content":"not for app %d"}`, i))
-			g.post(fmt.Sprintf(`{"toClientType":"app","content":"all %d"}`, i))
-		}
-		alice = other.speaker("alice", "app", "")
-		var inbox, cast []string
-		for len(inbox)+len(cast) < 10 {
-			m := alice.hear()
-			if m.MessageID == first.MessageID {
-				continue // what the other gateway knows may not have been stored yet
-			}
-			if m.ToUniqueID == "alice" {
-				inbox = append(inbox, string(m.Content))
-			} else {
-				cast = append(cast, string(m.Content))
-			}
-		}
-		if fmt.Sprint(inbox) != "[2 3 4 5 6]" || fmt.Sprint(cast) != `["all 0" "all 1" "all 2" "all 3" "all 4"]` {
-			t.Errorf("%v %v", inbox, cast)
-		}
-		alice.quiet()
-	})
-}
-
-func TestUnifiedRequests(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, nil))
-	alice := sign(t, auth.Grant{User: "alice"})
-	chatOnly := sign(t, auth.Grant{User: "alice", Patterns: &auth.Patterns{auth.Subscribe: {"chat.>"}}})
-	expired := sign(t, auth.Grant{User: "alice", Expires: time.Now().Add(-time.Minute).UnixMilli()})
-	const token, message = "GET /websocket/token", "POST /websocket/message"
-	for _, c := range []struct {
-		route, query, bearer, body string
-		status                     int
-		code                       string
-	}{
-		{token, "uniqueId=alice&clientType=app", unifiedKey, "", 200, ""},
-		{token, "uniqueId=alice&clientType=app", alice, "", 200, ""},
-		{token, "uniqueId=bob&clientType=app", alice, "", 403, "permission_denied"},
-		{token, "uniqueId=alice&clientType=app", chatOnly, "", 403, "permission_denied"},
-		{token, "uniqueId=alice&clientType=app", expired, "", 401, "expired_token"},
-		{token, "uniqueId=alice&clientType=app", "nonsense", "", 401, "bad_token"},
-		{token, "uniqueId=alice&clientType=app", "", "", 401, "unauthenticated"},
-		{token, "uniqueId=alice&clientType=app", "a-key-for-other-things", "", 403, "permission_denied"},
-		{token, "uniqueId=alice", unifiedKey, "", 400, "bad_request"},
-		{token, "clientType=app", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=~x&clientType=app", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=%FF&clientType=app", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=%zz&clientType=app", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=alice&uniqueId=bob&clientType=app", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=alice&clientType=*", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=alice&clientType=app&user=root", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=alice&clientType=app&tags=a,,b", unifiedKey, "", 400, "bad_request"},
-		{token, "uniqueId=alice&clientType=app&tags=" + strings.Repeat("x,", 32) + "x", unifiedKey, "", 400, "bad_request"},
-		{message, "", unifiedKey, `{"toUniqueId":"bob"}`, 200, ""},
-		{message, "", alice, `{"toUniqueId":"alice","toClientType":"h5"}`, 200, ""},
-		{message, "", alice, `{"toUniqueId":"bob"}`, 403, "permission_denied"},
-		{message, "", alice, `{"toUniqueId":"alice","fromUniqueId":"bob"}`, 403, "permission_denied"},
-		{message, "", alice, `{"toUniqueId":"alice","fromClientType":"app"}`, 403, "permission_denied"},
-		{message, "", alice, `{"toUniqueId":"alice","sendType":"SERVER_TO_CLIENT"}`, 403, "permission_denied"},
-		{message, "", unifiedKey, `{"toUniqueId":"bob","sendType":"CLIENT_TO_CLIENT"}`, 400, "bad_request"},
-		{message, "", unifiedKey, `{"content":1}`, 400, "bad_request"},
-		{message, "", unifiedKey, `{"toUniqueId":`, 400, "bad_request"},
-		{message, "", unifiedKey, "{\"content\":\"\xff\"}", 400, "bad_request"},
-		{message, "", unifiedKey, `{"toUniqueId":"bob","content":"` + strings.Repeat("x", 70_000) + `"}`, 413, "too_large"},
-		{message, "", unifiedKey, `{"toUniqueId":"bob","content":"` + strings.Repeat("x", 140_000) + `"}`, 413, "too_large"},
-		{message, "", "", `{"toUniqueId":"bob"}`, 401, "unauthenticated"},
-	} {
-		method, path, _ := strings.Cut(c.route, " ")
-		if c.query != "" {
-			path += "?" + c.query
-		}
-		status, a := g.ask(method, path, c.bearer, c.body)
-		if status != c.status || a.Code != c.code || (a.Result == 0) != (c.status == 200) || a.Description == "" {
-			t.Errorf("%s?%.60s with %.20q, %.60s: %d %+v", c.route, c.query, c.bearer, c.body, status, a)
-		}
-		if c.code != "" && (a.Status != c.status || a.Message != a.Description || a.Type == "" || string(a.Data) != "null") {
-			t.Errorf("%s: no problem and envelope in one: %+v", c.route, a)
-		}
-		if c.bearer != "" && strings.Contains(fmt.Sprint(a.Description, a.Message), c.bearer) {
-			t.Error("the answer shows what the request authenticated with")
-		}
-	}
-	res, err := http.Get("http://" + g.addr + "/socket/x")
-	if err != nil || res.StatusCode != http.StatusUpgradeRequired {
-		t.Errorf("%v %v", res, err)
-	}
-	_ = res.Body.Close()
-}
-
-func TestUnifiedPublicURL(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
-		o.Unified.PublicURL, o.Unified.Prefix = "wss://dws.example.com:8086/", "/center"
-	}))
-	_, a := g.ask(http.MethodGet, "/center/websocket/token?uniqueId=alice&clientType=app", unifiedKey, "")
-	if !strings.HasPrefix(string(a.Data), `"wss://dws.example.com:8086/socket/`) {
-		t.Errorf("%s", a.Data)
-	}
-}
-
-func TestUnifiedTokenOpensOneSocket(t *testing.T) {
-	onBothUnified(t, func(t *testing.T, g *running) {
-		u := g.socketURL("alice", "app", "")
-		first := g.speakerAt(u)
-		first.quiet()
-		if code := g.speakerAt(u).ends(); code != wire.BadToken {
-			t.Errorf("used twice: closed with %v", code)
-		}
-		if code := g.speakerAt(u[:len(u)-1] + "x").ends(); code != wire.BadToken {
-			t.Errorf("changed: closed with %v", code)
-		}
-		if code := g.speakerAt("ws://" + g.addr + "/socket/").ends(); code != wire.BadToken {
-			t.Errorf("empty: closed with %v", code)
-		}
-		first.quiet()
-		// Another socket of the same client takes the session over; one of another type does not.
-		h5, second := g.speaker("alice", "h5", ""), g.speaker("alice", "app", "")
-		if code := first.ends(); code != wire.TakenOver {
-			t.Errorf("closed with %v", code)
-		}
-		second.quiet()
-		h5.quiet()
-	})
-}
-
-func TestUnifiedTokenEnds(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
-		o.Unified.TokenLife, o.Limits.PingInterval = time.Second, time.Second
-	}))
-	u := g.socketURL("alice", "app", "")
-	ends := time.Now().Add(time.Second)
-	eventually(t, "the token to end", func() bool { return time.Now().After(ends) })
-	if code := g.speakerAt(u).ends(); code != wire.BadToken {
-		t.Errorf("closed with %v", code)
-	}
-	// A session that a client got with its own token lives no longer than that.
-	token := sign(t, auth.Grant{User: "alice", Expires: time.Now().Add(1500 * time.Millisecond).UnixMilli()})
-	_, a := g.ask(http.MethodGet, "/websocket/token?uniqueId=alice&clientType=app", token, "")
-	if err := json.Unmarshal(a.Data, &u); err != nil {
-		t.Fatal(a)
-	}
-	alice := g.speakerAt(u)
-	alice.quiet()
-	alice.told("EXPIRED", "", `"grace":1`)
-	alice.say(`{"messageId":"m","toUniqueId":"alice"}`)
-	alice.told("ERROR", "m", "expired_token")
-	if code := alice.ends(); code != wire.ExpiredToken {
-		t.Errorf("closed with %v", code)
-	}
-}
-
 // A peer need not answer every ping: it is asked again. What it has got does not come twice on one connection, also when it is overdue.
-func TestUnifiedPongIsLost(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
-		o.Limits.PingInterval, o.Limits.AckWait = 300*time.Millisecond, 50*time.Millisecond
-	}))
-	alice := g.speaker("alice", "app", "")
-	alice.quiet()
-	g.post(`{"toUniqueId":"alice","content":1}`)
-	var texts, pings int
-	for pings < 2 {
-		f, err := ws.ReadFrame(alice.both)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pong := ws.NewPongFrame(nil) // of no ping that asks for an ack
-		switch {
-		case f.Header.OpCode == ws.OpText:
-			texts++
-		case f.Header.OpCode == ws.OpPing && len(f.Payload) == 8:
-			if pings++; pings == 2 {
-				pong = ws.NewPongFrame(f.Payload)
-			}
-		}
-		if err := ws.WriteFrame(alice.conn, ws.MaskFrame(pong)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if texts != 1 || g.metric("jetwire_redeliveries_total") == 0 {
-		t.Errorf("the message came %d times; %v redeliveries", texts, g.metric("jetwire_redeliveries_total"))
-	}
-	alice.quiet()
-	alice = g.speaker("alice", "app", "")
-	alice.quiet()
-}
 
 // silence is a way to a server on which packets can be lost without either end being told.
-func (g *running) silence() (addr string, begin func()) {
-	g.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	silent, done := make(chan struct{}), make(chan struct{})
-	pass := func(to, from net.Conn) {
-		buf := make([]byte, 4<<10)
-		for {
-			n, err := from.Read(buf)
-			select {
-			case <-silent:
-				<-done
-				return
-			default:
-			}
-			if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
-				return
-			}
-		}
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		near, err := l.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", g.addr)
-		if err != nil {
-			return
-		}
-		back := make(chan struct{})
-		go func() { defer close(back); pass(near, far) }()
-		pass(far, near)
-		<-done
-		_, _ = near.Close(), far.Close()
-		<-back
-	}()
-	g.t.Cleanup(func() { close(done); _ = l.Close(); <-ended })
-	return l.Addr().String(), func() { close(silent) }
-}
 
 // A connection that dies without a word loses nothing: what the gateway has written, and nobody has got, comes again.
-func TestUnifiedSilentDeath(t *testing.T) {
-	onBothUnified(t, func(t *testing.T, g *running) {
-		addr, die := g.silence()
-		u := g.socketURL("alice", "app", "")
-		alice := g.speakerAt(strings.Replace(u, g.addr, addr, 1))
-		alice.quiet()
-		g.post(`{"toUniqueId":"alice","content":1}`)
-		alice.hears(" 1")
-		alice.quiet() // it has read the ping that came behind,
-		alice.quiet() // and the server its pong
-		die()
-		before := g.metric("jetwire_deliveries_total")
-		for i := range 20 {
-			g.post(fmt.Sprintf(`{"toUniqueId":"alice","content":%d}`, i+2))
-		}
-		eventually(t, "the socket to have taken it all", func() bool { return g.metric("jetwire_deliveries_total") == before+20 })
-		alice = g.speaker("alice", "app", "")
-		for i := range 20 {
-			alice.hears(fmt.Sprintf(" %d", i+2))
-		}
-		alice.quiet()
-	})
-}
-
-func TestUnifiedDrain(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, nil))
-	alice := g.speaker("alice", "app", "")
-	alice.quiet()
-	drained := make(chan error, 1)
-	go func() { drained <- g.Drain(t.Context()) }()
-	alice.told("RECONNECT", "", `"reason":"draining"`)
-	if code := alice.ends(); code != wire.Draining {
-		t.Errorf("closed with %v", code)
-	}
-	_ = alice.conn.Close()
-	if err := <-drained; err != nil {
-		t.Error(err)
-	}
-}
 
 // What a backend publishes with its NATS client alone reaches unified clients, and what is no unified message becomes the content of one.
+
 func TestUnifiedFromNATS(t *testing.T) {
 	ns := natstest.Run(t)
 	g := start(t, ns, unifiedOn(t, nil))
@@ -624,6 +351,7 @@ func TestUnifiedFromNATS(t *testing.T) {
 }
 
 // worker is a backend that has a NATS client and nothing of Jetwire's: a durable consumer of what clients send to the server.
+
 func worker(t *testing.T, ns *natstest.Server, business string) jetstream.Consumer {
 	t.Helper()
 	js, err := jetstream.New(ns.Conn())
@@ -641,7 +369,9 @@ func worker(t *testing.T, ns *natstest.Server, business string) jetstream.Consum
 }
 
 // The whole sequence of the article that the service stands in for: a client gets its socket, tells the server something, a backend that
+
 // dies before it is done is replaced, the result comes by the socket, and a client tells another one.
+
 func TestUnifiedSequence(t *testing.T) {
 	onBoth(t, func(t *testing.T, ns *natstest.Server, change func(*gateway.Options)) {
 		g := start(t, ns, unifiedOn(t, func(o *gateway.Options) { change(o); o.Unified.ClientToClient = auth.SignedIn }))
@@ -698,108 +428,7 @@ func TestUnifiedSequence(t *testing.T) {
 }
 
 // A user whose tokens are revoked loses sockets, too, and the tokens for them.
-func TestUnifiedRevoked(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, nil))
-	alice := g.speaker("alice", "app", "")
-	alice.quiet()
-	unused := g.socketURL("alice", "app", "")
-	bearer := sign(t, auth.Grant{User: "alice"})
-	if err := g.Revoke(t.Context(), access.Revocation{User: "alice", Before: time.Now().Add(time.Second)}); err != nil {
-		t.Fatal(err)
-	}
-	if code := alice.ends(); code != wire.Revoked {
-		t.Errorf("closed with %v", code)
-	}
-	if code := g.speakerAt(unused).ends(); code != wire.Revoked {
-		t.Errorf("closed with %v", code)
-	}
-	if status, a := g.ask(http.MethodGet, "/websocket/token?uniqueId=alice&clientType=app", bearer, ""); status != http.StatusUnauthorized || a.Code != "revoked" {
-		t.Errorf("%d %+v", status, a)
-	}
-}
 
 // What is for others has to be acknowledged, too: however much of it comes, what is for the client comes behind it.
-func TestUnifiedManyMessagesForOthers(t *testing.T) {
-	for _, unacked := range []int{0, 1, 10} {
-		t.Run(fmt.Sprintf("unacked=%d", unacked), func(t *testing.T) {
-			g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Limits.Unacked = unacked }))
-			alice := g.speaker("alice", "app", "&tags=vip")
-			alice.quiet()
-			bob := g.speaker("bob", "h5", "")
-			bob.quiet()
-			for i := range 300 {
-				g.post(fmt.Sprintf(`{"tags":["gold"],"content":%d}`, i))
-			}
-			g.post(`{"tags":["vip"],"content":"at last"}`)
-			alice.hears(` "at last"`)
-			bob.quiet()
-		})
-	}
-}
-
-func TestUnifiedForPages(t *testing.T) {
-	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Origins = []string{"https://app.example.com"} }))
-	for _, c := range []struct{ method, origin, want string }{
-		{http.MethodOptions, "https://app.example.com", "https://app.example.com"},
-		{http.MethodGet, "https://app.example.com", "https://app.example.com"},
-		{http.MethodOptions, "https://evil.example.com", ""},
-		{http.MethodGet, "https://evil.example.com", ""},
-		{http.MethodGet, "http://" + g.addr, "http://" + g.addr},
-	} {
-		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://"+g.addr+"/websocket/token?uniqueId=a&clientType=b", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Origin", c.origin)
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		allowed := c.method == http.MethodOptions && c.want != ""
-		if res.Header.Get("Access-Control-Allow-Origin") != c.want || res.Header.Get("Vary") != "Origin" || strings.Contains(res.Header.Get("Access-Control-Allow-Headers"), "Authorization") != allowed {
-			t.Errorf("%s from %s: %d %v", c.method, c.origin, res.StatusCode, res.Header)
-		}
-	}
-}
 
 // Who is asked what rules cannot say is asked of what clients post, too, and not of the service's own subscriptions unless it is told to.
-func TestUnifiedAuthorizer(t *testing.T) {
-	asked := make(chan string, 16)
-	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		asked <- string(b)
-		_, _ = fmt.Fprintf(w, `{"allow":%v}`, !strings.Contains(string(b), "forbidden"))
-	}))
-	defer hook.Close()
-	o := func(named bool) func(*gateway.Options) {
-		return unifiedOn(t, func(o *gateway.Options) {
-			o.Authorizers = map[string]callout.Options{"desk": {URL: hook.URL, Data: true}}
-			if o.DefaultAuthorizer = "desk"; named {
-				o.Rules, o.Authorizer = map[string]auth.Rules{unified.Namespace: unified.Rules}, map[string]string{unified.Namespace: "desk"}
-			}
-		})
-	}
-	token := sign(t, auth.Grant{User: "alice"})
-	for _, named := range []bool{false, true} {
-		g := start(t, natstest.Run(t), o(named))
-		alice := g.speaker("alice", "app", "")
-		for content, status := range map[string]int{"fine": http.StatusOK, "forbidden": http.StatusForbidden} {
-			text := fmt.Sprintf(`{"messageId":%q,"businessType":"order","content":%q}`, content, content)
-			kind := "ACK"
-			if !named {
-				status = http.StatusOK
-			} else if status != http.StatusOK {
-				kind = "ERROR"
-			}
-			alice.say(text)
-			alice.told(kind, content, "")
-			if got, a := g.ask(http.MethodPost, "/websocket/message", token, text); got != status {
-				t.Errorf("%s: %d %+v", content, got, a)
-			}
-		}
-		if (len(asked) > 0) != named {
-			t.Errorf("listed %v: %d questions", named, len(asked))
-		}
-	}
-}

@@ -91,7 +91,7 @@ type Socket struct {
 	begun  bool     // what arrives is handled as it comes; until then it is held
 	held   [][]byte // bounded by what the connection had read when it was told to read no more
 	nextID uint64
-	asked  map[uint64]string // the messageIds of what waits for its answer; empty: the client does not want to know
+	asked  map[uint64]string // the messageIds of what waits for its answer; empty: the client does not want to know. nil: nothing waits
 	acks   acks
 }
 
@@ -105,7 +105,7 @@ const (
 // NewSocket makes the Socket of a connection, which reads nothing before Begin. The session answers to its Send.
 func (s *Service) NewSocket(c Conn, session Session) *Socket {
 	c.SetReading(false)
-	return &Socket{service: s, conn: c, session: session, nextID: idCast, asked: make(map[uint64]string)}
+	return &Socket{service: s, conn: c, session: session, nextID: idCast}
 }
 
 // clientName is what the session's log says of who connects.
@@ -181,11 +181,7 @@ func (s *Socket) do(m *Message, id string) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.nextID++
-	n := s.nextID
-	s.asked[n] = id
-	s.mu.Unlock()
+	n := s.ask(id)
 	if op == auth.Command {
 		s.session.Receive(true, wire.AppendTask(nil, n, &wire.Task{Destination: to, Data: body, ID: id}))
 		return nil
@@ -231,12 +227,27 @@ func (s *Socket) told(in *wire.Incoming) error {
 	return nil
 }
 
+// ask returns the id of a command that stands for one of the client's messages.
+func (s *Socket) ask(messageID string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked == nil {
+		s.asked = make(map[uint64]string)
+	}
+	s.nextID++
+	s.asked[s.nextID] = messageID
+	return s.nextID
+}
+
 // answered takes the messageId that an answer is for; wanted is false if it is for none of the client's messages.
 func (s *Socket) answered(id uint64) (messageID string, wanted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	messageID, wanted = s.asked[id]
 	delete(s.asked, id)
+	if len(s.asked) == 0 {
+		s.asked = nil
+	}
 	return messageID, wanted
 }
 
