@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -42,4 +43,18 @@ func TestCommandAndCall(t *testing.T) {
 		}
 	}
 	do(t, dir, 2, "command", "billing", "1", url)
+}
+
+// TestCommandsOutliveTheServer: what was answered is there after the server was killed, and is known again by its id.
+func TestCommandsOutliveTheServer(t *testing.T) {
+	dir := t.TempDir()
+	server, a := serve(t, dir)
+	do(t, dir, 0, "command", "billing.refund", "1", "--url="+a.URL)
+	do(t, dir, 0, "command", "billing.refund", "2", "--id", "r2", "--url="+a.URL)
+	server.signal(syscall.SIGKILL)
+	server.end()
+	_, a = serve(t, dir)
+	if got := do(t, dir, 0, "command", "billing.refund", "2", "--id", "r2", "--url="+a.URL)[0]; !strings.Contains(got, `"seq":2,"duplicate":true`) {
+		t.Error(got)
+	}
 }

@@ -22,7 +22,7 @@ const (
 	undertaker      = "jetwire_dead_letters" // the gateways' consumer of advisories
 
 	advisoriesAge   = 7 * 24 * time.Hour
-	advisoriesBytes = 4 << 20
+	advisoriesBytes = 1 << 20
 	buryWithin      = 30 * time.Second // after which another gateway tries
 )
 
