@@ -50,7 +50,7 @@ type keySet struct {
 	known atomic.Pointer[[]publicKey]
 
 	mu      sync.Mutex
-	next    time.Time // when it may be asked for again; zero: it is being asked for
+	next    time.Time // when it may be asked for again
 	waiting []func()  // called when it was asked for
 	closed  bool
 }
@@ -93,10 +93,10 @@ func (s *keySet) keys() []publicKey { return *s.known.Load() }
 func (s *keySet) unknown() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next.IsZero() || !time.Now().Before(s.next) {
-		return ErrLater
+	if time.Now().Before(s.next) {
+		return ErrUnavailable
 	}
-	return ErrUnavailable
+	return ErrLater
 }
 
 // fetch calls then once the set was asked for, perhaps in vain.
@@ -108,11 +108,11 @@ func (s *keySet) fetch(then func()) {
 		return
 	}
 	s.waiting = append(s.waiting, then)
-	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	s.mu.Unlock()
 }
 
 func (s *keySet) run() {
@@ -124,10 +124,6 @@ func (s *keySet) run() {
 			s.log.Warn("the public keys of tokens (JWKS) cannot be had now; those known go on to hold", "url", s.url, "error", err)
 			pause = s.pacing.least
 		}
-		select {
-		case <-s.wake: // they are answered now
-		default:
-		}
 		s.answer(time.Now().Add(s.pacing.least))
 		if !s.rest(pause) {
 			s.mu.Lock()
@@ -136,9 +132,6 @@ func (s *keySet) run() {
 			s.answer(time.Time{})
 			return
 		}
-		s.mu.Lock()
-		s.next = time.Time{}
-		s.mu.Unlock()
 	}
 }
 
@@ -148,6 +141,10 @@ func (s *keySet) answer(next time.Time) {
 	s.next = next
 	waiting := s.waiting
 	s.waiting = nil
+	select {
+	case <-s.wake:
+	default:
+	}
 	s.mu.Unlock()
 	for _, then := range waiting {
 		then()
@@ -156,17 +153,11 @@ func (s *keySet) answer(next time.Time) {
 
 // rest waits until the set is to be asked for again. It returns false if it is closed.
 func (s *keySet) rest(pause time.Duration) bool {
-	least, most := time.NewTimer(s.pacing.least), time.NewTimer(pause)
-	defer least.Stop()
-	defer most.Stop()
+	t := time.NewTimer(pause)
+	defer t.Stop()
 	select {
-	case <-least.C:
-	case <-s.ctx.Done():
-		return false
-	}
-	select {
-	case <-most.C:
-	case <-s.wake:
+	case <-t.C:
+	case <-s.wake: // fetch lets nobody wake it too early
 	case <-s.ctx.Done():
 		return false
 	}

@@ -205,6 +205,20 @@ func TestIssuerAway(t *testing.T) {
 	})
 }
 
+// A key that is said to be for one algorithm is for no other of its type.
+func TestAlgorithmOfAKey(t *testing.T) {
+	k := keys()
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{set: jwks(jwk("r", &k.rsa.PublicKey, `,"alg":"RS256"`))}
+		v := i.verifier(t)
+		for alg, good := range map[string]bool{"RS256": true, "PS256": false, "RS512": false} {
+			if err := fetch(v, signed(t, alg, k.rsa, "r")); (err == nil) != good || err != nil && !errors.Is(err, ErrBadToken) {
+				t.Errorf("%s: %v", alg, err)
+			}
+		}
+	})
+}
+
 // What of a JWKS counts, and what does not.
 func TestKeysOfASet(t *testing.T) {
 	k := keys()

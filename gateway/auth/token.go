@@ -25,11 +25,10 @@ import (
 // with the algorithms of its type: what a token's header says selects among the keys, and never turns one into another.
 type Verifier struct {
 	// Fixed after construction.
-	rules   claimRules
-	secrets int
-	macs    [len(hashes)]sync.Pool // of *check
-	public  []publicKey
-	remote  *keySet // nil: there is none
+	rules  claimRules
+	macs   [len(hashes)]sync.Pool // of *check
+	public []publicKey
+	remote *keySet // nil: there is none
 
 	header atomic.Pointer[header] // of the token that was good last: an issuer's tokens all have the same
 }
@@ -180,7 +179,7 @@ func (v *Verifier) readHeader(text string) (*header, error) {
 		return nil, bad("its kid is no string, or too long")
 	}
 	for i := range hashes {
-		if h.alg == hashes[i].alg && v.secrets > 0 {
+		if h.alg == hashes[i].alg {
 			h.mac = i
 			return h, nil
 		}

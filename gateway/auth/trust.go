@@ -48,7 +48,7 @@ func (t *Trust) Verifier() (*Verifier, error) {
 	if len(t.Secrets) == 0 && len(t.PublicKeys) == 0 && t.JWKS == "" {
 		return nil, ErrNoKeys
 	}
-	v := &Verifier{secrets: len(t.Secrets), rules: claimRules{
+	v := &Verifier{rules: claimRules{
 		issuers: t.Issuers, audiences: t.Audiences, leeway: t.Leeway, expires: t.RequireExpiry || t.MaxLifetime > 0, longest: t.MaxLifetime,
 	}}
 	for _, secret := range t.Secrets {
