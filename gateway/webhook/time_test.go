@@ -88,6 +88,25 @@ func TestFailuresCountWhileOthersAreTaken(t *testing.T) {
 	})
 }
 
+// What was taken long ago does not count.
+func TestEndpointThatGoesAwayIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l letters
+		tries(t, &l, func(s *Sender, n int) error {
+			if n == 2 {
+				s.delivered.Add(1)
+			}
+			if n < 12 {
+				return errors.New("nobody listens")
+			}
+			return nil
+		})
+		if len(l.all) != 0 {
+			t.Errorf("letters %+v", l.all)
+		}
+	})
+}
+
 func TestRetryAfterIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pauses := tries(t, &letters{}, func(_ *Sender, n int) error {

@@ -218,22 +218,71 @@ func TestPositionIsNotTakenBack(t *testing.T) {
 	s.makeStream(t, nil)
 	old := log{hold: true}
 	s.publish(t, "ev.x", 1, 5)
-	stop := s.read(&old)
+	ended := make(chan struct{})
+	r := s.NewReader("shop", []Source{{Stream: "EV"}}, old.handle)
+	go func() { r.Run(t.Context()); r.Save(); close(ended) }()
 	expect(t, &old, numbers(1, 5))
 	var l log
 	other := s.read(&l) // as if the other's lease had lapsed
 	expect(t, &l, numbers(1, 5))
 	other()
 	old.done[0]()
-	eventually(t, "the old reader to see that it is one", func() bool {
-		s.publish(t, "ev.x", 6, 6)
-		p, _, err := s.load(t.Context(), "position.shop.EV")
-		return err == nil && p.Seq == 5
-	})
-	stop()
+	select {
+	case <-ended:
+	case <-time.After(wait):
+		t.Fatal("the old reader goes on")
+	}
 	if p, _, err := s.load(t.Context(), "position.shop.EV"); err != nil || p.Seq != 5 {
 		t.Errorf("position %+v, %v", p, err)
 	}
+}
+
+// What JetStream has sent, and did not come, is read again, also if nothing follows it.
+func TestWhatIsLostOnItsWay(t *testing.T) {
+	for _, follows := range []bool{false, true} {
+		t.Run(fmt.Sprint("follows=", follows), func(t *testing.T) { testLostOnItsWay(t, follows) })
+	}
+}
+
+func testLostOnItsWay(t *testing.T, follows bool) {
+	s := open(t, natstest.Run(t), "a", nil)
+	s.makeStream(t, nil)
+	var l log
+	stop := s.read(&l)
+	defer stop()
+	s.publish(t, "ev.x", 1, 1)
+	expect(t, &l, numbers(1, 1))
+	st, err := s.js.Stream(t.Context(), "EV")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := <-st.ListConsumers(t.Context()).Info()
+	consumer, err := st.Consumer(t.Context(), info.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	thief, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 1
+	eventually(t, "a message to be stolen", func() bool {
+		last++
+		s.publish(t, "ev.x", last, last)
+		select {
+		case <-thief.Messages():
+			return true
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
+	if follows {
+		last++
+		s.publish(t, "ev.x", last, last)
+	}
+	expect(t, &l, numbers(1, last))
 }
 
 func TestQueue(t *testing.T) {
@@ -263,4 +312,35 @@ func TestQueue(t *testing.T) {
 		return err == nil && st.CachedInfo().State.Msgs == 2
 	})
 	stop()
+}
+
+// A message that comes again while it is worked on is not handed on twice.
+func TestQueueKnowsWhatIsOpen(t *testing.T) {
+	s := open(t, natstest.Run(t), "a", nil)
+	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
+	l := log{hold: true}
+	r := s.NewReader("shop", []Source{{Stream: "EV", Queue: true}}, l.handle)
+	ctx, cancel := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { r.Run(ctx) })
+	s.publish(t, "ev.x", 1, 1)
+	expect(t, &l, numbers(1, 1))
+	q := r.sources[0].(*queue)
+	q.mu.Lock()
+	err := q.open[1].Nak()
+	q.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		m, err := q.open[1].Metadata()
+		return err == nil && m.NumDelivered == 2
+	}
+	eventually(t, "it to come again", again)
+	s.publish(t, "ev.x", 2, 2)
+	expect(t, &l, numbers(1, 2))
+	cancel()
+	work.Wait()
 }

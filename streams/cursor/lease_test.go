@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jetwire/jetwire/streams/natstest"
 )
@@ -37,7 +38,8 @@ func (s *Store) hold(name string, among *atomic.Int32) *holder {
 func TestOneHoldsALease(t *testing.T) {
 	ns := natstest.Run(t)
 	var n atomic.Int32
-	a := open(t, ns, "a", nil).hold("x", &n)
+	s := open(t, ns, "a", nil)
+	a := s.hold("x", &n)
 	eventually(t, "a to hold it", a.holds.Load)
 	b := open(t, ns, "b", nil).hold("x", &n)
 	other := open(t, ns, "c", nil).hold("y", &atomic.Int32{})
@@ -45,7 +47,10 @@ func TestOneHoldsALease(t *testing.T) {
 	if n.Load() != 1 || b.holds.Load() {
 		t.Fatal("two hold it")
 	}
-	a.stop() // gives it back
+	a.stop()
+	if e, err := s.kv.Get(t.Context(), "lease.x"); err == nil && string(e.Value()) == "a" { // b may have it by now
+		t.Error("it was not given back")
+	}
 	eventually(t, "b to hold it", b.holds.Load)
 	b.stop()
 	other.stop()
@@ -72,4 +77,18 @@ func TestLeaseOfTheDeadLapses(t *testing.T) {
 	eventually(t, "b to stop", func() bool { return !b.holds.Load() })
 	eventually(t, "b to hold it again", func() bool { return b.holds.Load() && b.terms.Load() == 2 })
 	b.stop()
+}
+
+func TestLeaseOfAnotherIsNotRenewed(t *testing.T) {
+	s := open(t, natstest.Run(t), "a", nil)
+	revision, err := s.put(t.Context(), "lease.x", []byte("b"), 0, s.opts.Lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := (lease{"lease.x", revision, time.Now()}); !s.renew(t.Context(), &l) || l.revision == revision {
+		t.Error("it is not renewed")
+	}
+	if l := (lease{"lease.x", revision, time.Now()}); s.renew(t.Context(), &l) {
+		t.Error("another has written it since, and it is held")
+	}
 }

@@ -273,6 +273,42 @@ func TestGatewayThatWasTakenForDead(t *testing.T) {
 	}
 }
 
+// What a gateway writes that was taken for dead, once it knows that, is not touched.
+func TestBuryingTouchesNothingNew(t *testing.T) {
+	ns := natstest.Run(t)
+	l, other := open(t, ns, "g1", nil), open(t, ns, "g2", nil)
+	old := l.Connected("old", "alice", "", "")
+	eventually(t, "the entry", func() bool { return slices.Contains(entries(t, ns), "g1.old") })
+	mark, err := other.write(t.Context(), "g1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recent := l.Connected("new", "alice", "", "")
+	eventually(t, "the entry", func() bool { return slices.Contains(entries(t, ns), "g1.new") })
+	st, err := l.js.Stream(t.Context(), bucketStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := st.CreateConsumer(t.Context(), jetstream.ConsumerConfig{FilterSubject: bucketSubjects + "g1.*", AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told, left, err := other.buryNext(t.Context(), "g1", mark, consumer); told != 1 || left != 0 || err != nil {
+		t.Errorf("told %d, left %d, %v", told, left, err)
+	}
+	if err := other.purge(t.Context(), "g1.*", mark); err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, ns); !slices.Contains(got, "g1.new") || slices.Contains(got, "g1.old") {
+		t.Errorf("entries %v", got)
+	}
+	for _, c := range []*Connection{old, recent} {
+		c.Disconnected(1000, "normal")
+	}
+	l.Close()
+	other.Close()
+}
+
 func FuzzEntry(f *testing.F) {
 	for _, s := range []string{`{"user":"alice","since":1}`, `{"user":"alice","life":-1}`, `{}`, `null`, ``, `[]`, `{"user":1}`} {
 		f.Add([]byte(s))
