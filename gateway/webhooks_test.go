@@ -347,6 +347,21 @@ func TestWebhookOutlivesGateways(t *testing.T) {
 	}
 }
 
+// Who was connected to a gateway that ends is told to be gone by itself, or by the next one.
+func TestWebhookAfterAnOrderlyEnd(t *testing.T) {
+	ns := natstest.Run(t)
+	r := newReceiver(t)
+	hook := hooked(t, r, "connect", "disconnect")
+	first := start(t, ns, hook)
+	first.signIn("alice")
+	r.expect("alice", "connect")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	start(t, ns, hook)
+	r.expect("alice", "connect", "disconnect connection_lost") // Close without Drain cuts it
+}
+
 // Without webhooks nothing is made for them.
 func TestNoWebhooks(t *testing.T) {
 	ns := natstest.Run(t)
