@@ -15,6 +15,7 @@ import (
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/api"
 	"github.com/jetwire/jetwire/gateway/auth"
+	"github.com/jetwire/jetwire/gateway/client"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams/cluster"
 	"github.com/jetwire/jetwire/streams/natstest"
@@ -196,6 +197,38 @@ func TestUnsubscribeByABackend(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// The Go client takes what backends end for the end, and comes back only where it is asked to.
+func TestClientThatABackendEnds(t *testing.T) {
+	g := start(t, natstest.Run(t), withKeys(t))
+	alice := g.dial("alice")
+	sub, err := alice.Subscribe(t.Context(), "chat.a", client.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := alice.Subscribe(t.Context(), "chat.b", client.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.call("unsubscribe", `{"user":"alice","channel":"chat.a"}`, new(api.UnsubscribeReply))
+	<-sub.Done()
+	var ended *wire.Error
+	if !errors.As(sub.Err(), &ended) || ended.Code != wire.Disconnected {
+		t.Errorf("the subscription ended with %v", sub.Err())
+	}
+	accepted := g.metric("jetwire_accepts_total")
+	g.call("disconnect", `{"user":"alice","reconnect":true}`, new(api.DisconnectReply))
+	eventually(t, "alice to be back", func() bool {
+		var here wire.PresenceReply
+		g.call("presence", `{"channel":"chat.b"}`, &here)
+		return g.metric("jetwire_accepts_total") > accepted && here.Connections == 1 && other.Err() == nil
+	})
+	g.call("disconnect", `{"user":"alice"}`, new(api.DisconnectReply))
+	<-alice.Done()
+	if !errors.As(alice.Err(), &ended) || ended.Code != wire.Disconnected {
+		t.Errorf("the client ended with %v", alice.Err())
+	}
 }
 
 // What a backend has ended stays ended when the device comes back.

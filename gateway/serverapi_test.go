@@ -288,6 +288,7 @@ func TestServerAPIRefuses(t *testing.T) {
 		{413, wire.TooLarge, "POST", "/v1/publish", `{"channel":"chat.a","data":"` + strings.Repeat("x", 2000) + `"}`, nil},
 		{415, wire.UnsupportedData, "POST", "/v1/publish", good, header("Content-Type", "text/plain")},
 		{415, wire.UnsupportedData, "POST", "/v1/publish", good, func(r *http.Request) { r.Header.Del("Content-Type") }},
+		{415, wire.UnsupportedData, "POST", "/v1/publish", good, header("Content-Encoding", "gzip")},
 		{400, wire.BadRequest, "POST", "/v1/publish", ``, nil},
 		{400, wire.BadRequest, "POST", "/v1/publish", good + good, nil},
 		{400, wire.BadChannel, "POST", "/v1/publish", `{"channel":"chat","data":1}`, nil},

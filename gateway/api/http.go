@@ -50,6 +50,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, c Caller) {
 		Problem(w, wire.UnsupportedData.With("send the request as JSON, with the header Content-Type: application/json"))
 		return
 	}
+	if r.Header.Get("Content-Encoding") != "" {
+		Problem(w, wire.UnsupportedData.With("send the request as it is, without a Content-Encoding"))
+		return
+	}
 	leave, e := a.enter()
 	if e != nil {
 		Problem(w, e)
