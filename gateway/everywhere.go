@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +21,7 @@ import (
 type everywhere struct {
 	g       *Gateway
 	serving atomic.Bool // there are sockets
-	scan    sync.Mutex  // one scan of all connections at a time
+	rounds  rounds
 }
 
 var _ api.Cluster = (*everywhere)(nil)
@@ -45,6 +44,7 @@ const (
 
 func newEverywhere(g *Gateway) *everywhere {
 	e := &everywhere{g: g}
+	e.rounds.each = e.each
 	answer(g.cluster, opPresence, e.presenceHere)
 	answer(g.cluster, opConnections, e.connectionsHere)
 	answer(g.cluster, opDisconnect, e.disconnectHere)
@@ -85,15 +85,13 @@ func ask[A, Q any](ctx context.Context, e *everywhere, op string, q Q) (answers 
 	return answers, max(asked-len(answers), 0)
 }
 
-// of calls f with each connection of a user, or of everybody for "".
-func (e *everywhere) of(user string, f func(*client)) {
+// each calls f with every connection.
+func (e *everywhere) each(f func(*client)) {
 	if !e.serving.Load() {
 		return
 	}
-	e.scan.Lock()
-	defer e.scan.Unlock()
 	e.g.sockets.Each(func(c *transport.Conn) {
-		if m, ok := c.Receiver().(member); ok && (user == "" || m.base().session.User() == user) {
+		if m, ok := c.Receiver().(member); ok {
 			f(m.base())
 		}
 	})
@@ -162,7 +160,7 @@ func (e *everywhere) presenceForClients(ctx context.Context, channel string) (wi
 func (e *everywhere) connectionsHere(user string) api.SubscriptionsReply {
 	r := api.SubscriptionsReply{User: user}
 	size := 0
-	e.of(user, func(cl *client) {
+	e.rounds.visit(user, func(cl *client) {
 		one := api.Connection{Session: cl.session.ID(), Gateway: e.g.cluster.ID(), Subscriptions: []api.Subscribed{}}
 		list, device := cl.session.Subscriptions()
 		one.Device = device
@@ -196,7 +194,7 @@ func (e *everywhere) disconnectHere(q api.DisconnectRequest) (met int) {
 	if q.Session != "" && !here {
 		return 0
 	}
-	e.of(q.User, func(cl *client) {
+	e.rounds.visit(q.User, func(cl *client) {
 		if q.Session == "" || cl.Serial() == serial {
 			cl.session.Disconnect(q.Reconnect)
 			met++
@@ -212,7 +210,7 @@ func (e *everywhere) Disconnect(ctx context.Context, q api.DisconnectRequest) (m
 }
 
 func (e *everywhere) unsubscribeHere(q api.UnsubscribeRequest) (met int) {
-	e.of(q.User, func(cl *client) {
+	e.rounds.visit(q.User, func(cl *client) {
 		if cl.session.Expel(q.Channel) {
 			met++
 		}
