@@ -99,7 +99,7 @@ func (a *acks) next() []byte {
 // Pong is called with the payload of each pong.
 func (s *Socket) Pong(payload []byte) {
 	for _, ack := range s.reached(payload) {
-		s.session.Receive(true, wire.AppendAck(nil, 0, &ack))
+		s.command(wire.AppendAck(nil, 0, &ack))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -82,19 +82,15 @@ func meets(of, has []string, direct bool) bool {
 		slices.ContainsFunc(of, func(s string) bool { return slices.Contains(has, s) })
 }
 
-// errs of what a sender may not say.
-var (
-	errNoReceiver = wire.BadRequest.With(`the message names no receiver: give toUniqueId, toClientType ("*" is every type), tags or businesses`)
-	errForged     = "is not who sends this message; leave it out"
-)
+var errNoReceiver = wire.BadRequest.With(`the message names no receiver: give toUniqueId, toClientType ("*" is every type), tags or businesses`)
 
 // stamp makes the message the client's: it gets its sender, class, time and id.
 func (c *Client) stamp(m *Message, now time.Time) error {
 	switch {
 	case m.From != "" && m.From != c.ID:
-		return wire.PermissionDenied.With("fromUniqueId " + errForged)
+		return wire.PermissionDenied.With("fromUniqueId is not who sends this message; leave it out")
 	case m.FromType != "" && m.FromType != c.Type:
-		return wire.PermissionDenied.With("fromClientType " + errForged)
+		return wire.PermissionDenied.With("fromClientType is not who sends this message; leave it out")
 	}
 	m.From, m.FromType = c.ID, c.Type
 	switch m.Class {

@@ -28,7 +28,7 @@ type Conn interface {
 // Session does what a Socket's commands ask for, and answers to Socket.Send.
 type Session interface {
 	Admit(id uint64, grant *auth.Grant, client, device string)
-	Receive(text bool, payload []byte)
+	Receive(text bool, payload []byte) // by one goroutine at a time
 }
 
 // Options is what all sockets of a gateway share. The zero value works.
@@ -79,11 +79,12 @@ type Admission struct {
 
 // Socket translates between one client, who speaks unified messages, and its session, which speaks Jetwire's protocol.
 //
-// Receive, Pong and Begin are called by one goroutine at a time; the other methods by any.
+// Begin is called once, Receive by one goroutine at a time; all methods by any.
 type Socket struct {
 	service *Service
 	conn    Conn
 	session Session
+	turn    sync.Mutex // held by who gives the session a command
 
 	mu     sync.Mutex
 	grant  *auth.Grant // nil before Begin
@@ -119,7 +120,7 @@ func (s *Socket) Begin(a Admission) {
 	s.session.Admit(idAdmit, a.Grant, clientName, Device(a.Client.Type))
 	for i, channel := range []string{Inbox(a.Client.ID), Cast} {
 		c := wire.Subscribe{Channel: channel, QoS: wire.AtLeastOnce, Resume: a.Epoch != "", Since: a.Since, Epoch: a.Epoch}
-		s.session.Receive(true, wire.AppendSubscribe(nil, idInbox+uint64(i), &c)) // refused if it was restored
+		s.command(wire.AppendSubscribe(nil, idInbox+uint64(i), &c)) // refused if it was restored
 	}
 	for {
 		s.mu.Lock()
@@ -133,6 +134,13 @@ func (s *Socket) Begin(a Admission) {
 		s.mu.Unlock()
 		s.message(next)
 	}
+}
+
+// command gives the session a command.
+func (s *Socket) command(payload []byte) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.session.Receive(true, payload)
 }
 
 // Receive handles one message of the client's.
@@ -183,14 +191,14 @@ func (s *Socket) do(m *Message, id string) error {
 	}
 	n := s.ask(id)
 	if op == auth.Command {
-		s.session.Receive(true, wire.AppendTask(nil, n, &wire.Task{Destination: to, Data: body, ID: id}))
+		s.command(wire.AppendTask(nil, n, &wire.Task{Destination: to, Data: body, ID: id}))
 		return nil
 	}
 	c := wire.Publish{Channel: to, Data: body, ID: id, QoS: wire.AtLeastOnce}
 	if id != "" {
 		c.QoS = wire.ExactlyOnce
 	}
-	s.session.Receive(true, wire.AppendPublish(nil, n, &c))
+	s.command(wire.AppendPublish(nil, n, &c))
 	return nil
 }
 
