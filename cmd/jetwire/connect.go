@@ -31,6 +31,7 @@ func clientFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "url", Usage: "`URL` of the server's WebSocket", Value: defaultURL, EnvVars: []string{"JETWIRE_URL"}},
 		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to connect with; without one, the command signs for itself with the secret of a server on this machine", EnvVars: []string{"JETWIRE_TOKEN"}},
 		&cli.StringFlag{Name: "user", Usage: "`NAME` to sign for (default: the name of the system's user)", EnvVars: []string{"JETWIRE_USER"}},
+		&cli.BoolFlag{Name: "anonymous", Usage: "connect without a token, which opens what namespaces open to anyone"},
 		&cli.DurationFlag{Name: "timeout", Usage: "how long to wait for the connection and for an answer", Value: defaultTimeout, EnvVars: []string{"JETWIRE_TIMEOUT"}},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line even on a terminal"},
 		configFlagDef(),
@@ -76,8 +77,11 @@ func (p *program) note(format string, args ...any) {
 	fmt.Fprintln(p.err, visible(fmt.Sprintf("jetwire: "+format, args...)))
 }
 
-// tokenSource returns what gives a token for each connection.
+// tokenSource returns what gives a token for each connection; nil: there is to be none.
 func tokenSource(c *cli.Context) (func(context.Context) (string, error), error) {
+	if c.Bool("anonymous") {
+		return nil, nil
+	}
 	if token := c.String("token"); token != "" {
 		return func(context.Context) (string, error) { return token, nil }, nil
 	}

@@ -226,6 +226,21 @@ func TestPublicKeys(t *testing.T) {
 	}
 }
 
+// Without a token a client may do what rules say anyone may, and nothing else.
+func TestAnonymous(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(file, []byte("namespaces: {news: {subscribe: anyone, history: anyone, publish: server}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, a := serve(t, dir, "--config", file)
+	do(t, dir, 0, "history", "news.today", "--url", a.URL, "--anonymous")
+	do(t, dir, exitRefused, "history", "chat.lobby", "--url", a.URL, "--anonymous")
+	do(t, dir, exitRefused, "pub", "news.today", "x", "--url", a.URL, "--anonymous")
+	_, closed := serve(t, t.TempDir())
+	do(t, dir, exitRefused, "history", "news.today", "--url", closed.URL, "--anonymous")
+}
+
 func TestRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, a := serve(t, dir, "--token-leeway", "0s")

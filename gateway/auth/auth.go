@@ -5,9 +5,11 @@
 // unknown operation, a claim of a wrong type) means no.
 //
 // Invariants: no error ever holds a part of a token or of a secret, so errors can be logged and sent to clients; a Grant
-// is not changed after it was made and can be shared.
+// is not changed after it was made and can be shared; a key is used only with the algorithms of its type; checking a token
+// waits for nobody (public keys that somebody serves are asked for by a goroutine of their own).
 //
-// The package knows tokens, patterns and rules. It must not know connections, sessions, streams or configuration files.
+// The package knows tokens, keys, patterns and rules. It must not know connections, sessions, streams or configuration files.
+// TOKENS.md beside this file is for who runs a server.
 package auth
 
 import (
