@@ -95,3 +95,32 @@ func TestExpelFromTheRecord(t *testing.T) {
 	}
 	n.want()
 }
+
+// A durable subscription is answered when the record has it. Who has lost it meanwhile hears that behind the answer: before, it would
+// take itself for subscribed.
+func TestExpelWhileItIsBeingStored(t *testing.T) {
+	for name, expel := range map[string]func(n *bench){
+		"by a backend":   func(n *bench) { n.s.Expel("chat.a") },
+		"by a new token": func(n *bench) { n.receive(`{"renew":{"token":"alice in games"}}`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newBench(t)
+			n.receive(connectDevice)
+			n.p.take()
+			n.b.held = true
+			n.receive(`{"id":2,"subscribe":{"channel":"chat.a","qos":1}}`)
+			waiting := n.b.waiting
+			n.b.waiting = nil
+			for _, f := range waiting { // it is in place, and waits for the record
+				f()
+			}
+			expel(n)
+			n.want()
+			n.b.release()
+			n.want(`{"id":2,"subscribe":{"channel":"chat.a",…`, `{"unsubscribed":{"channel":"chat.a",…`)
+			if places := n.b.places; !places[len(places)-1].canceled || n.s.inFlight != 0 {
+				t.Errorf("it goes on, or %d are in flight", n.s.inFlight)
+			}
+		})
+	}
+}

@@ -10,7 +10,8 @@ func (s *Session) unsubscribe(id uint64, c *wire.Unsubscribe) {
 	}
 }
 
-// leave ends a subscription and reports false if there is none. left is called when no message of it comes any more.
+// leave ends a subscription and reports false if there is none. left is called when no message of it comes any more, and the command
+// that has asked for it was answered.
 func (s *Session) leave(channel string, left func(*subscription)) bool {
 	s.mu.Lock()
 	sub := s.findLocked(channel)
@@ -19,8 +20,8 @@ func (s *Session) leave(channel string, left func(*subscription)) bool {
 		return false
 	}
 	s.removeLocked(sub)
-	place := sub.place
-	if place == nil {
+	place, answered := sub.place, sub.place != nil && !sub.held
+	if !answered {
 		s.beginLocked()
 		sub.leaving = func() {
 			s.end()
@@ -30,6 +31,8 @@ func (s *Session) leave(channel string, left func(*subscription)) bool {
 	s.mu.Unlock()
 	if place != nil {
 		place.Cancel()
+	}
+	if answered {
 		left(sub)
 	}
 	return true
