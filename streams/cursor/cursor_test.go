@@ -344,3 +344,44 @@ func TestQueueKnowsWhatIsOpen(t *testing.T) {
 	cancel()
 	work.Wait()
 }
+
+// TestLossBetweenLooksIsTold: messages that go while others are being read are told, too, however soon after they were stored.
+func TestLossBetweenLooksIsTold(t *testing.T) {
+	for name, subjects := range map[string][]string{"all": nil, "some": {"ev.x"}} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, natstest.Run(t), "a", nil)
+			s.makeStream(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 })
+			if err := s.Begin(t.Context(), "shop", "EV"); err != nil {
+				t.Fatal(err)
+			}
+			var l log
+			stop := s.read(&l, subjects...)
+			defer stop()
+			s.publish(t, "ev.x", 1, 1)
+			expect(t, &l, numbers(1, 1))
+			for i := 2; i <= 3000; i++ { // faster than they are read
+				if err := s.js.Conn().Publish("ev.x", fmt.Append(nil, i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			accounted := func() (next int) {
+				next = 1
+				for _, text := range l.all() {
+					var from, to, n int
+					if _, err := fmt.Sscanf(text, "lost retention %d-%d", &from, &to); err == nil {
+						if from > next {
+							t.Fatalf("%d to %d were lost, and nobody was told: %q", next, from-1, l.all())
+						}
+						next = max(next, to+1)
+					} else if _, err := fmt.Sscan(text, &n); err != nil || n != next {
+						t.Fatalf("%s comes where %d is awaited", text, next)
+					} else {
+						next++
+					}
+				}
+				return next
+			}
+			eventually(t, "everything to be read, or told", func() bool { return accounted() > 3000 })
+		})
+	}
+}

@@ -99,7 +99,7 @@ func (t *tail) pass(ctx context.Context, works func()) error {
 		if n == 0 {
 			continue
 		}
-		if err := t.fetch(ctx, consumer, n, &received); err != nil {
+		if err := t.fetch(ctx, st, consumer, n, &received); err != nil {
 			return err
 		}
 	}
@@ -169,30 +169,71 @@ func (t *tail) forget(st jetstream.Stream, consumer string) {
 }
 
 // fetch hands on up to n messages, which it waits for a while.
-func (t *tail) fetch(ctx context.Context, consumer jetstream.Consumer, n int, received *uint64) error {
+func (t *tail) fetch(ctx context.Context, st jetstream.Stream, consumer jetstream.Consumer, n int, received *uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchWait)
 	defer cancel()
 	batch, err := consumer.Fetch(n, jetstream.FetchContext(ctx))
 	if err != nil {
 		return err
 	}
-	w := t.window.Load()
 	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
+		some := []jetstream.Msg{m}
+		for len(batch.Messages()) > 0 { // what has come with it
+			some = append(some, <-batch.Messages())
+		}
+		if err := t.handOn(ctx, st, some, received); err != nil {
 			return err
 		}
-		if meta.Sequence.Consumer != *received+1 {
-			return errMissed
-		}
-		*received++
-		t.handle(Message{Stream: t.source.Stream, Epoch: t.epoch, Subject: m.Subject(), Seq: meta.Sequence.Stream, Time: meta.Timestamp,
-			Header: m.Headers(), Data: m.Data(), Done: w.add(meta.Sequence.Stream)})
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// handOn hands on messages, and in its place what the stream has let go of before it could be read.
+func (t *tail) handOn(ctx context.Context, st jetstream.Stream, some []jetstream.Msg, received *uint64) error {
+	w := t.window.Load()
+	read, _ := w.state()
+	before, skips := max(read, t.seen), false
+	last := before
+	metas := make([]*jetstream.MsgMetadata, len(some))
+	for i, m := range some {
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if meta.Sequence.Consumer != *received+uint64(i)+1 {
+			return errMissed
+		}
+		skips = skips || meta.Sequence.Stream != last+1
+		metas[i], last = meta, meta.Sequence.Stream
+	}
+	first := uint64(0)
+	if skips { // over what is not of this source, was deleted, or is lost
+		info, err := st.Info(ctx)
+		if err != nil {
+			return err
+		}
+		first = info.State.FirstSeq
+	}
+	for i, m := range some {
+		seq := metas[i].Sequence.Stream
+		if to := min(first, seq); to > before+1 {
+			t.lost(w, before+1, to-1)
+		}
+		*received++
+		t.handle(Message{Stream: t.source.Stream, Epoch: t.epoch, Subject: m.Subject(), Seq: seq, Time: metas[i].Timestamp,
+			Header: m.Headers(), Data: m.Data(), Done: w.add(seq)})
+		before = seq
+	}
+	return nil
+}
+
+// lost tells of what the stream has let go of.
+func (t *tail) lost(w *window, from, to uint64) {
+	t.log.Warn("the stream has let go of what was not read yet", "from", from, "to", to)
+	t.tell(w, to, Lost{From: from, To: to, Reason: Retention})
 }
 
 // look asks how much is left to be read, whether all that was sent has come, and whether the stream is still the one that it was.
@@ -210,10 +251,8 @@ func (t *tail) look(ctx context.Context, st jetstream.Stream, consumer jetstream
 	}
 	t.seen = max(t.seen, read)
 	if first := info.State.FirstSeq; first > t.seen+1 {
-		l := Lost{From: t.seen + 1, To: first - 1, Reason: Retention}
-		t.log.Warn("the stream has let go of what was not read yet", "from", l.From, "to", l.To)
-		t.tell(w, l.To, l)
-		t.seen = l.To
+		t.lost(w, t.seen+1, first-1)
+		t.seen = first - 1
 	}
 	ci, err := consumer.Info(ctx)
 	if err != nil {
