@@ -148,11 +148,13 @@ func TestAuthorizerThatIsNotThere(t *testing.T) {
 
 // TestAuthorizerOfUnified: what clients say in unified messages is asked about as well, on sockets and over HTTP.
 func TestAuthorizerOfUnified(t *testing.T) {
-	var unknown atomic.Int64
+	var unknown, commands atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q asked
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || q.Op == "command" && q.Channel != "unified.payment" {
 			unknown.Add(1)
+		} else if q.Op == "command" {
+			commands.Add(1)
 		}
 		content, _ := q.Data.(map[string]any)
 		_, _ = io.WriteString(w, fmt.Sprintf(`{"allow":%v}`, q.Op != "command" || content["content"] != "forbidden"))
@@ -173,6 +175,9 @@ func TestAuthorizerOfUnified(t *testing.T) {
 		if status, a := g.ask(http.MethodPost, "/websocket/message", token, `{"businessType":"payment","content":"`+content+`"}`); status != want {
 			t.Errorf("%s: %d %+v", content, status, a)
 		}
+	}
+	if n := commands.Load(); n != 4 {
+		t.Errorf("%d questions about 4 messages", n)
 	}
 	if n := unknown.Load(); n != 0 {
 		t.Errorf("%d questions that nobody understands", n)

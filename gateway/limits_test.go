@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/jetwire/jetwire/gateway"
+	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/client"
 	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/wire"
@@ -69,6 +70,18 @@ func TestUserMessagesLimited(t *testing.T) {
 	g.signIn("bob").publish("chat.a", `1`)
 	if n := g.metric(`jetwire_rate_limited_total{of="messages"}`); n != 2 {
 		t.Errorf("%v were counted", n)
+	}
+}
+
+// TestPostedMessagesLimited: what a client posts to the unified service counts as what it sends, whomever it is for.
+func TestPostedMessagesLimited(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) { o.Limits.UserMessages = once(1) }))
+	for user, message := range map[string]string{"alice": `{"businessType":"order"}`, "bob": `{"toUniqueId":"bob"}`} {
+		for _, want := range []int{http.StatusOK, http.StatusTooManyRequests} {
+			if status, a := g.ask(http.MethodPost, "/websocket/message", sign(t, auth.Grant{User: user}), message); status != want {
+				t.Errorf("%s: %d %+v", user, status, a)
+			}
+		}
 	}
 }
 

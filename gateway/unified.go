@@ -251,8 +251,8 @@ func (u *unifiedService) End(ctx context.Context, channel string) (epoch string,
 // Store implements unified.Gateway.
 func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified.Stored, error) {
 	if o.From != "" {
-		if err := u.mayPost(ctx, o); err != nil {
-			return unified.Stored{}, err
+		if refusal := u.gateway.limits.message(o.From); refusal != nil {
+			return unified.Stored{}, refusal
 		}
 		q := session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}
 		if refusal := u.gateway.authorizers.decide(ctx, q); refusal != nil {
@@ -282,35 +282,6 @@ func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified
 		return unified.Stored{}, err
 	}
 	return stored, nil
-}
-
-// mayPost checks, of what a client has posted, what a session would check.
-func (u *unifiedService) mayPost(ctx context.Context, o unified.Outgoing) error {
-	if o.Op == auth.Publish {
-		if refusal := u.gateway.limits.message(o.From); refusal != nil {
-			return refusal
-		}
-	}
-	a := u.sessions.Authorizer
-	if a == nil {
-		return nil
-	}
-	known, refusal := a.Known(o.From, o.Op, o.Channel)
-	switch {
-	case refusal != nil:
-		return refusal
-	case known:
-		return nil
-	}
-	return await(ctx, func(done func(error)) {
-		a.Ask(session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}, func(refusal *wire.Error) {
-			if refusal == nil {
-				done(nil)
-				return
-			}
-			done(refusal)
-		})
-	})
 }
 
 // await waits for what begin begins, which calls done once; what done was called with behind ctx's end is lost.
