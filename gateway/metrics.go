@@ -138,6 +138,7 @@ var families = []metric{
 	counter("jetwire_commands_refused_total", "Commands that were not stored.", func(s *snapshot) uint64 { return s.commands.Refused }),
 	counter("jetwire_commands_unknown_total", "Commands whose outcome stayed unknown.", func(s *snapshot) uint64 { return s.commands.Unknown }),
 	gauge("jetwire_commands_in_flight", "Commands that wait for JetStream's acknowledgement.", func(s *snapshot) int { return s.commands.InFlight }),
+	gauge("jetwire_commands_waiting", "Commands that wait for backends, those of all gateways, looked at once a minute.", func(s *snapshot) uint64 { return s.commands.Waiting }),
 	counter("jetwire_commands_dead_total", "Commands that backends have given up, put among the dead letters by this gateway.", func(s *snapshot) uint64 { return s.commands.Dead }),
 	counter("jetwire_calls_total", "Calls to backends that have ended, however.", func(s *snapshot) uint64 { return s.commands.Called }),
 	gauge("jetwire_calls_in_flight", "Calls that wait for a backend.", func(s *snapshot) int { return s.commands.Calls }),

@@ -184,22 +184,3 @@ func (q *Queue) synced(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-// maintain looks at the streams when one of them may be gone, until the queue is closed.
-func (q *Queue) maintain() {
-	for {
-		select {
-		case <-q.missing:
-		case <-q.ctx.Done():
-			return
-		}
-		ctx, cancel := context.WithTimeout(q.ctx, apiTimeout)
-		err := q.ensure(ctx)
-		cancel()
-		if err != nil && q.ctx.Err() == nil {
-			q.opts.Logger.Error("the streams of commands cannot be made", "error", err)
-			q.rest()
-			q.lost()
-		}
-	}
-}

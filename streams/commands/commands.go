@@ -158,6 +158,7 @@ type Stats struct {
 	Calls     int    // now
 	NoService uint64 // calls
 	TimedOut  uint64 // calls
+	Waiting   uint64 // commands in the queue, whichever gateway they came through, as of the last look, a minute ago at most
 	Dead      uint64 // commands put among the dead letters here
 }
 
@@ -175,7 +176,7 @@ type Queue struct {
 	work       sync.WaitGroup // bury, maintain, sweep, and commands that wait for a sync
 	missing    chan struct{}  // one token: a stream is gone
 
-	stored, refused, unknown, inFlight, called, noService, timedOut, dead atomic.Int64
+	stored, refused, unknown, inFlight, called, noService, timedOut, waiting, dead atomic.Int64
 }
 
 // Open connects to NATS and makes the streams, or makes them what the options say; ctx bounds how long that may take. It fails with
@@ -222,6 +223,6 @@ func (q *Queue) Stats() Stats {
 	q.calls.mu.Unlock()
 	return Stats{
 		Stored: uint64(q.stored.Load()), Refused: uint64(q.refused.Load()), Unknown: uint64(q.unknown.Load()), InFlight: int(q.inFlight.Load()),
-		Called: uint64(q.called.Load()), Calls: calls, NoService: uint64(q.noService.Load()), TimedOut: uint64(q.timedOut.Load()), Dead: uint64(q.dead.Load()),
+		Called: uint64(q.called.Load()), Calls: calls, NoService: uint64(q.noService.Load()), TimedOut: uint64(q.timedOut.Load()), Waiting: uint64(q.waiting.Load()), Dead: uint64(q.dead.Load()),
 	}
 }

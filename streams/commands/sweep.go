@@ -24,7 +24,7 @@ type stranded struct {
 func (q *Queue) sweep() {
 	t := time.NewTicker(q.opts.sweep)
 	defer t.Stop()
-	before := map[stranded]uint64{}
+	before := q.look(nil)
 	for {
 		select {
 		case <-t.C:
@@ -58,6 +58,7 @@ func (q *Queue) stranded(ctx context.Context) (map[stranded]uint64, error) {
 	if err != nil {
 		return found, err
 	}
+	q.waiting.Store(int64(st.CachedInfo().State.Msgs))
 	if st.CachedInfo().State.Msgs == 0 {
 		return found, nil
 	}

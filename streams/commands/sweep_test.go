@@ -52,13 +52,13 @@ func TestNobodyWasTold(t *testing.T) {
 		}
 		return true
 	})
-	open(t, s, func(o *Options) { o.sweep = 10 * time.Millisecond })
+	quick := open(t, s, func(o *Options) { o.sweep = 10 * time.Millisecond })
 	for _, l := range letters(t, js, 2) {
 		if subject := l.Subject; subject != "jetwire.dead.command.a.lost" && subject != "jetwire.dead.command.b.lost" || l.Header.Get(dead.HeaderReason) != ReasonExhausted {
 			t.Errorf("%+v", l)
 		}
 	}
-	until(t, "they have left the queue", func() bool { return messages(t, js, Stream) == 3 })
+	until(t, "they have left the queue", func() bool { return messages(t, js, Stream) == 3 && quick.Stats().Waiting == 3 })
 	q := open(t, s, nil)
 	for range 3 { // the others are never found
 		found, err := q.stranded(t.Context())
