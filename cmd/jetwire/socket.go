@@ -111,8 +111,14 @@ const leaveTimeout = time.Second
 // next socket.
 func (s *socket) leave() {
 	_ = s.conn.SetDeadline(time.Now().Add(leaveTimeout))
-	if op, _, err := s.next(); err != nil || !op.IsControl() {
+	if _, err := s.conn.Write(wsock.AppendMasked(nil, ws.OpPing, nil)); err != nil { // its pong comes behind what the server has sent by now
 		return
+	}
+	for op := ws.OpPing; op != ws.OpPong; {
+		var err error
+		if op, _, err = s.next(); err != nil || !op.IsControl() {
+			return
+		}
 	}
 	if _, err := s.conn.Write(wsock.AppendMaskedClose(nil, wsock.Normal, "")); err != nil {
 		return
