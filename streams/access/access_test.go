@@ -221,7 +221,8 @@ func TestBucketHoldsNoTicket(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	s, _ := start(t, natstest.Run(t), nil)
+	ns := natstest.Run(t)
+	s, _ := start(t, ns, nil)
 	for name, err := range map[string]error{
 		"no time":       issueErr(s, 1, 0),
 		"long time":     issueErr(s, 1, MaxTTL+1),
@@ -258,6 +259,10 @@ func TestBounds(t *testing.T) {
 		t.Error(err)
 	}
 	if err := s.Revoke(t.Context(), Revocation{User: "b"}); !errors.Is(err, ErrFull) {
+		t.Error(err)
+	}
+	later, _ := start(t, ns, nil) // makes the buckets what they should be
+	if err := errors.Join(issueErr(later, 1, time.Minute), s.Revoke(t.Context(), Revocation{User: "b"})); err != nil {
 		t.Error(err)
 	}
 }

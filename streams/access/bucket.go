@@ -28,6 +28,12 @@ type buckets struct {
 	made             [2]time.Time
 }
 
+// made reports whether a bucket is what it should be: a gateway that begins anew need not trouble the others then.
+func made(is, c *jetstream.StreamConfig) bool {
+	return is.MaxMsgsPerSubject == c.MaxMsgsPerSubject && is.MaxMsgs == c.MaxMsgs && is.Discard == c.Discard && is.MaxMsgSize == c.MaxMsgSize &&
+		is.AllowMsgTTL && is.AllowRollup && !is.AllowDirect && is.Storage == c.Storage && is.Replicas == c.Replicas
+}
+
 // sharedKey is what all gateways have.
 type sharedKey [sha256.Size]byte
 
@@ -61,7 +67,10 @@ func (b *buckets) bucket(ctx context.Context, o *Options, name, about string, mo
 	if o.Memory {
 		c.Storage = jetstream.MemoryStorage
 	}
-	stream, err := b.js.CreateOrUpdateStream(ctx, c)
+	stream, err := b.js.Stream(ctx, c.Name)
+	if err != nil || !made(&stream.CachedInfo().Config, &c) {
+		stream, err = b.js.CreateOrUpdateStream(ctx, c)
+	}
 	var refused *jetstream.APIError
 	switch {
 	case errors.As(err, &refused):
