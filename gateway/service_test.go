@@ -2,12 +2,14 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
@@ -190,5 +192,34 @@ func TestMicroServiceAtATime(t *testing.T) {
 		if m.Header.Get(micro.ErrorCodeHeader) != status || (status != "") != strings.Contains(string(m.Data), `"retry_after":1`) {
 			t.Errorf("%s %v", m.Data, m.Header)
 		}
+	}
+}
+
+// The permissions of a NATS user are what a key's scopes are over HTTP.
+func TestMicroServiceByPermission(t *testing.T) {
+	ns := natstest.RunWith(t, func(o *server.Options) {
+		o.NoAuthUser = "gateway"
+		o.Users = []*server.User{
+			{Username: "gateway", Password: "secret"},
+			{Username: "shop", Password: "secret", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: []string{"jetwire.api.publish"}}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+			}},
+		}
+	})
+	start(t, ns, withKeys(t))
+	violations := make(chan error, 1)
+	nc, err := ns.Connect("shop", nats.UserInfo("shop", "secret"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { violations <- err }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if m, err := nc.Request("jetwire.api.publish", []byte(`{"channel":"chat.a","data":1}`), wait); err != nil || m.Header.Get(micro.ErrorCodeHeader) != "" {
+		t.Errorf("%v %v", m, err)
+	}
+	if err := nc.Publish("jetwire.api.token", []byte(`{"user":"admin","one_time":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-violations; !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Error(err)
 	}
 }
