@@ -120,3 +120,17 @@ func TestCheckWebhooks(t *testing.T) {
 		}
 	}
 }
+
+func TestTheExampleOfWebhooks(t *testing.T) {
+	text, err := os.ReadFile("../../../../gateway/webhook/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	c := read(t, example)
+	c.Data = "/data"
+	if err := c.Check(); err != nil || len(c.Webhooks) != 1 || len(c.Webhooks[0].Events) == 0 {
+		t.Errorf("%v: %+v", err, c.Webhooks)
+	}
+}
