@@ -285,66 +285,7 @@ func testLostOnItsWay(t *testing.T, follows bool) {
 	expect(t, &l, numbers(1, last))
 }
 
-func TestQueue(t *testing.T) {
-	s := open(t, natstest.Run(t), "a", func(o *Options) { o.Window = 4 })
-	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
-	s.publish(t, "ev.x", 1, 9)
-	s.publish(t, "ev.other", 1, 2)
-	read := func(l *log) (stop func()) {
-		ctx, cancel := context.WithCancel(context.Background())
-		r := s.NewReader("shop", []Source{{Stream: "EV", Subjects: []string{"ev.x"}, Queue: true}}, l.handle)
-		var work sync.WaitGroup
-		work.Go(func() { r.Run(ctx); r.Save() })
-		return func() { cancel(); work.Wait() }
-	}
-	first := log{hold: true}
-	stop := read(&first)
-	expect(t, &first, numbers(1, 4))
-	first.done[0]()
-	first.done[2]()
-	expect(t, &first, numbers(1, 6))
-	stop()
-	var second log
-	stop = read(&second)
-	expect(t, &second, []string{"2", "4", "5", "6", "7", "8", "9"})
-	eventually(t, "the queue to be empty but for what was not asked for", func() bool {
-		st, err := s.js.Stream(t.Context(), "EV")
-		return err == nil && st.CachedInfo().State.Msgs == 2
-	})
-	stop()
-}
-
 // A message that comes again while it is worked on is not handed on twice.
-func TestQueueKnowsWhatIsOpen(t *testing.T) {
-	s := open(t, natstest.Run(t), "a", nil)
-	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
-	l := log{hold: true}
-	r := s.NewReader("shop", []Source{{Stream: "EV", Queue: true}}, l.handle)
-	ctx, cancel := context.WithCancel(t.Context())
-	var work sync.WaitGroup
-	work.Go(func() { r.Run(ctx) })
-	s.publish(t, "ev.x", 1, 1)
-	expect(t, &l, numbers(1, 1))
-	q := r.sources[0].(*queue)
-	q.mu.Lock()
-	err := q.open[1].Nak()
-	q.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again := func() bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		m, err := q.open[1].Metadata()
-		return err == nil && m.NumDelivered == 2
-	}
-	eventually(t, "it to come again", again)
-	s.publish(t, "ev.x", 2, 2)
-	expect(t, &l, numbers(1, 2))
-	cancel()
-	work.Wait()
-}
-
 // TestLossBetweenLooksIsTold: messages that go while others are being read are told, too, however soon after they were stored.
 func TestLossBetweenLooksIsTold(t *testing.T) {
 	for name, subjects := range map[string][]string{"all": nil, "some": {"ev.x"}} {
@@ -385,3 +326,5 @@ func TestLossBetweenLooksIsTold(t *testing.T) {
 		})
 	}
 }
+
+// TestQueueOfAReaderThatIsNoMore: a reader that has another name now gets what the one of before would have got.

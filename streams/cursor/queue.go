@@ -28,6 +28,7 @@ type queue struct {
 	pending atomic.Uint64 // messages that were not read, as JetStream said last
 
 	mu   sync.Mutex
+	made time.Time                // when the last consumer was
 	open map[uint64]jetstream.Msg // handed on, and not done
 	room chan struct{}            // closed and renewed when one is done
 }
@@ -35,6 +36,8 @@ type queue struct {
 const (
 	ackWait    = 30 * time.Second // without a word for so long a message comes again
 	stillEvery = ackWait / 3      // how often JetStream is told that a message is still worked on
+
+	queueForgets = 10 * time.Minute // a consumer that nobody asks for so long goes away: its reader has died, and is not configured any more
 )
 
 func (q *queue) run(ctx context.Context) { passes(ctx, q.log, q.pass) }
@@ -64,11 +67,14 @@ func (q *queue) pass(ctx context.Context, works func()) error {
 	defer cancel()
 	consumer, err := st.CreateConsumer(rc, jetstream.ConsumerConfig{
 		Durable: q.name, Description: "Jetwire: reads for a webhook", FilterSubjects: q.source.Subjects,
-		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: q.store.opts.Window,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: q.store.opts.Window, InactiveThreshold: queueForgets,
 	})
 	if err != nil {
 		return fmt.Errorf("%w (others that take the same from the queue are in the way: nats consumer ls %s)", err, q.source.Stream)
 	}
+	q.mu.Lock()
+	q.made = consumer.CachedInfo().Created
+	q.mu.Unlock()
 	epoch := epochOf(st.CachedInfo())
 	still := time.NewTicker(stillEvery)
 	defer still.Stop()
@@ -87,6 +93,20 @@ func (q *queue) pass(ctx context.Context, works func()) error {
 		}
 	}
 	return nil
+}
+
+// leave takes the consumer away, unless it is a successor's: nobody else could read the same from the queue.
+func (q *queue) leave(ctx context.Context) {
+	q.mu.Lock()
+	made := q.made
+	q.mu.Unlock()
+	consumer, err := q.store.js.Consumer(ctx, q.source.Stream, q.name)
+	if err == nil && consumer.CachedInfo().Created.Equal(made) {
+		err = q.store.js.DeleteConsumer(ctx, q.source.Stream, q.name)
+	}
+	if err != nil {
+		q.log.Debug("a consumer was not deleted: it goes away by itself", "error", err)
+	}
 }
 
 // untilDone waits until nothing is open.

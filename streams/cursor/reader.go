@@ -24,6 +24,7 @@ type Source struct {
 type source interface {
 	run(ctx context.Context)
 	save(ctx context.Context) error // the position, if it has moved
+	leave(ctx context.Context)      // nothing more is read, and what was handed on is finished
 	waiting() uint64
 	stream() string
 }
@@ -92,12 +93,15 @@ func (r *Reader) Run(ctx context.Context) {
 	work.Wait()
 }
 
-// Save writes the positions once more, after Run, when those to whom messages were handed have finished.
+// Save writes the positions once more, after Run, when those to whom messages were handed have finished, and lets others read.
 func (r *Reader) Save() {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	if !r.moved.Load() {
 		r.save(ctx)
+	}
+	for _, src := range r.sources {
+		src.leave(ctx)
 	}
 }
 
@@ -119,6 +123,8 @@ func (r *Reader) save(ctx context.Context) {
 		}
 	}
 }
+
+func (t *tail) leave(context.Context) {} // each pass has
 
 func (t *tail) stream() string { return t.source.Stream }
 
