@@ -46,10 +46,14 @@ func newUnified(g *Gateway) *unifiedService {
 		u.opt.TokenLife = DefaultUnifiedTokenLife
 	}
 	u.sessions.Broker = unifiedBroker{g.broker}
+	o := unified.Options{ClientToClient: u.opt.ClientToClient, MaxUnacked: g.opt.Limits.Unacked, Refused: g.metrics.refused, Logger: g.opt.Logger}
 	if l := u.sessions.Limiter; l != nil {
 		u.sessions.Limiter = unifiedLimiter{l}
+		o.Limit = func(c unified.Conn, user string) (refusal *wire.Error, over bool) {
+			return l.Command(c.(*transport.Conn).Receiver().(*unifiedClient), user, wire.OpPing)
+		}
 	}
-	u.service = unified.New(unified.Options{ClientToClient: u.opt.ClientToClient, MaxUnacked: g.opt.Limits.Unacked, Refused: g.metrics.refused, Logger: g.opt.Logger})
+	u.service = unified.New(o)
 	return u
 }
 
@@ -197,7 +201,7 @@ func admission(value []byte, now time.Time) (a unified.Admission, err error) {
 	return a, nil
 }
 
-// Caller implements unified.Gateway.
+// Caller implements unified.Gateway. What a client asks for counts as a message of its user's.
 func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 	name, err := u.gateway.opt.APIKeys.Authorize(header, auth.ScopeUnified)
 	switch {
@@ -220,6 +224,9 @@ func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 		return nil, wire.Unavailable.With("the token cannot be checked now; try again")
 	case err != nil: // one-time tokens are for sockets
 		return nil, wire.BadToken.With("neither an API key of this server nor a token for it")
+	}
+	if refusal := u.gateway.limits.message(grant.User); refusal != nil {
+		return nil, refusal
 	}
 	return grant, nil
 }
@@ -251,9 +258,6 @@ func (u *unifiedService) End(ctx context.Context, channel string) (epoch string,
 // Store implements unified.Gateway.
 func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified.Stored, error) {
 	if o.From != "" {
-		if refusal := u.gateway.limits.message(o.From); refusal != nil {
-			return unified.Stored{}, refusal
-		}
 		q := session.Question{User: o.From, Op: o.Op, Channel: o.Channel, Data: o.Body}
 		if refusal := u.gateway.authorizers.decide(ctx, q); refusal != nil {
 			return unified.Stored{}, refusal

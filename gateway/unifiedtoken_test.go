@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws/wsutil"
+
 	"github.com/jetwire/jetwire/gateway"
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/callout"
+	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams/access"
@@ -228,5 +231,36 @@ func TestUnifiedAuthorizer(t *testing.T) {
 		if (len(asked) > 0) != named {
 			t.Errorf("listed %v: %d questions", named, len(asked))
 		}
+	}
+}
+
+// What is refused before it becomes a command counts, too, and so does what clients ask for by HTTP.
+func TestUnifiedLimits(t *testing.T) {
+	g := start(t, natstest.Run(t), unifiedOn(t, func(o *gateway.Options) {
+		o.Limits.Commands = limit.Rate{PerSecond: 0.1, Burst: 3}
+		o.Limits.UserMessages = limit.Rate{PerSecond: 0.1, Burst: 3}
+	}))
+	alice := g.speaker("alice", "app", "")
+	for range 3 {
+		alice.say(`{"messageId":"m","tags":1}`)
+		alice.told("ERROR", "m", "bad_request")
+	}
+	alice.say(`{"messageId":"m","tags":1}`)
+	alice.told("ERROR", "m", "rate_limited")
+	token := sign(t, auth.Grant{User: "bob"})
+	for i := range 5 {
+		status, a := g.ask(http.MethodGet, "/websocket/token?uniqueId=bob&clientType=app", token, "")
+		if want := map[bool]int{true: http.StatusOK, false: http.StatusTooManyRequests}[i < 3]; status != want {
+			t.Errorf("request %d: %d %+v", i, status, a)
+		}
+	}
+	g.socketURL("bob", "app", "") // a backend's
+	for range 1000 {
+		if wsutil.WriteClientText(alice.conn, []byte(`{"tags":1}`)) != nil {
+			break
+		}
+	}
+	if code := alice.ends(); code != wire.RateLimited {
+		t.Errorf("closed with %v", code)
 	}
 }

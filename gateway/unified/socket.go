@@ -38,8 +38,11 @@ type Options struct {
 	ClientToClient auth.Rule
 	MaxUnacked     int             // how many of a subscription's messages are on their way at most; 0: no limit
 	Refused        func(wire.Code) // counts what clients were refused
-	Logger         *slog.Logger
-	Now            func() time.Time
+	// Limit counts a message that becomes no command, since it is refused here. A refusal says that there were too many, over
+	// that the connection is to be closed for it. nil: there is no limit.
+	Limit  func(c Conn, user string) (refusal *wire.Error, over bool)
+	Logger *slog.Logger
+	Now    func() time.Time
 }
 
 // Service translates for all sockets of one gateway.
@@ -167,8 +170,20 @@ func (s *Socket) message(payload []byte) {
 	if err == nil {
 		err = s.do(&m, id)
 	}
-	if err != nil {
-		s.refuse(id, asWire(err))
+	if err == nil {
+		return
+	}
+	e := asWire(err)
+	var over bool
+	if limit := s.service.opt.Limit; limit != nil {
+		var refusal *wire.Error
+		if refusal, over = limit(s.conn, s.client.ID); refusal != nil {
+			e = refusal
+		}
+	}
+	s.refuse(id, e)
+	if over {
+		s.conn.Close(e.Code, e.Message)
 	}
 }
 
