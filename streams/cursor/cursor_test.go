@@ -285,7 +285,6 @@ func testLostOnItsWay(t *testing.T, follows bool) {
 	expect(t, &l, numbers(1, last))
 }
 
-// A message that comes again while it is worked on is not handed on twice.
 // TestLossBetweenLooksIsTold: messages that go while others are being read are told, too, however soon after they were stored.
 func TestLossBetweenLooksIsTold(t *testing.T) {
 	for name, subjects := range map[string][]string{"all": nil, "some": {"ev.x"}} {
