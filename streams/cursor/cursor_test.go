@@ -325,5 +325,3 @@ func TestLossBetweenLooksIsTold(t *testing.T) {
 		})
 	}
 }
-
-// TestQueueOfAReaderThatIsNoMore: a reader that has another name now gets what the one of before would have got.

@@ -39,6 +39,7 @@ func TestQueue(t *testing.T) {
 	stop()
 }
 
+// A message that comes again while it is worked on is not handed on twice.
 func TestQueueKnowsWhatIsOpen(t *testing.T) {
 	s := open(t, natstest.Run(t), "a", nil)
 	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
@@ -69,6 +70,7 @@ func TestQueueKnowsWhatIsOpen(t *testing.T) {
 	work.Wait()
 }
 
+// TestQueueOfAReaderThatIsNoMore: a reader that has another name now gets what the one of before would have got.
 func TestQueueOfAReaderThatIsNoMore(t *testing.T) {
 	s := open(t, natstest.Run(t), "a", nil)
 	s.makeStream(t, func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy })
