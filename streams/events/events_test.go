@@ -151,13 +151,12 @@ func TestServerAway(t *testing.T) {
 	for i := range 30 {
 		l.Connected(fmt.Sprint("s", i), "alice", "", "")
 	}
-	lost := l.Stats().Lost
-	if lost < 19 { // one may be on its way, beside those in the queue
+	lost := int(l.Stats().Lost)
+	if lost < 10 { // besides those in the queue, as many may be on their way
 		t.Errorf("%d lost", lost)
 	}
 	ns.Restart()
-	want := 1 + 30 - int(lost) + 1
-	eventually(t, "the others", func() bool { return l.Stats().Appended == uint64(want) })
+	eventually(t, "the others", func() bool { return l.Stats().Appended >= uint64(1+30-lost+1) })
 	l.Connected("last", "alice", "", "")
 	l.Close()
 	var sessions []string
@@ -169,12 +168,16 @@ func TestServerAway(t *testing.T) {
 		}
 		sessions = append(sessions, strings.TrimPrefix(line, "connect alice "))
 	}
-	want2 := []string{"first"}
-	for i := range 30 - int(lost) {
-		want2 = append(want2, fmt.Sprint("s", i))
+	sessions = slices.Compact(sessions)
+	number := func(session string) (n int) {
+		if _, err := fmt.Sscanf(session, "s%d", &n); err != nil {
+			t.Fatalf("%q has no number", session)
+		}
+		return n
 	}
-	if sessions = slices.Compact(sessions); !slices.Equal(sessions, append(want2, "last")) || told == 0 {
-		t.Errorf("stored %q, %d times lost", sessions, told)
+	inOrder := slices.IsSortedFunc(sessions[1:len(sessions)-1], func(a, b string) int { return number(a) - number(b) })
+	if len(sessions) != 1+30-lost+1 || sessions[0] != "first" || sessions[len(sessions)-1] != "last" || !inOrder || told == 0 {
+		t.Errorf("stored %q, %d lost, %d times told", sessions, lost, told)
 	}
 }
 
