@@ -93,9 +93,9 @@ func (r Rule) Check() error {
 // Rules are a namespace's rules, for each operation. The zero value lets everybody who is signed in do everything.
 type Rules [ops]Rule
 
-// UserRules are the rules of the namespace `user`, whose channels user.<id>… are inboxes: everybody reads their own,
-// and only tokens that say so may write to one.
-var UserRules = Rules{Subscribe: Own, Publish: Granted, History: Own}
+// UserRules are the rules of the namespace `user`, whose channels user.<id>… are inboxes: everybody reads their own, only tokens
+// that say so may write to one, and whether somebody else is there is nobody's business.
+var UserRules = Rules{Subscribe: Own, Publish: Granted, History: Own, Presence: Own}
 
 // Grant is what a token says about its bearer. Every connection holds one: it fills a class of Go's allocator, 64 bytes.
 type Grant struct {

@@ -98,7 +98,7 @@ func TestUnknownOpIsDenied(t *testing.T) {
 
 func TestUserRules(t *testing.T) {
 	alice := Grant{User: "alice"}
-	for op, want := range map[Op]error{Subscribe: nil, History: nil, Publish: ErrDenied} {
+	for op, want := range map[Op]error{Subscribe: nil, History: nil, Presence: nil, Publish: ErrDenied} {
 		if err := alice.Allows(op, "user.alice.inbox", UserRules, now); !errors.Is(err, want) {
 			t.Errorf("%v: %v, want %v", op, err, want)
 		}
