@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -59,8 +60,11 @@ func answer[Q, A any](c *cluster.Cluster, op string, f func(Q) A) {
 		if json.Unmarshal(body, &q) != nil {
 			return nil // which nobody can read: it counts as no answer
 		}
-		a, _ := json.Marshal(f(q)) // texts and numbers
-		return a
+		var a bytes.Buffer
+		e := json.NewEncoder(&a)
+		e.SetEscapeHTML(false) // it would make names six times as long
+		_ = e.Encode(f(q))     // texts and numbers
+		return a.Bytes()
 	})
 }
 

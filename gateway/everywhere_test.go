@@ -132,6 +132,24 @@ func TestSubscriptionsOfAUser(t *testing.T) {
 	})
 }
 
+// TestNamesThatEncodingSwells: no names make an answer so large that it does not reach the gateway that has asked.
+func TestNamesThatEncodingSwells(t *testing.T) {
+	onPair(t, func(t *testing.T, one, two *running) {
+		for range 10 {
+			alice := two.signIn("alice")
+			for i := range gateway.DefaultSubscriptions {
+				alice.send(fmt.Sprintf(`{"subscribe":{"channel":"x.%s%d","qos":0}}`, strings.Repeat("<", 190), i))
+			}
+			alice.must("ping", "")
+		}
+		var got api.SubscriptionsReply
+		one.call("subscriptions", `{"user":"alice"}`, &got)
+		if len(got.Connections) < 8 || !got.More || got.Unanswered != 0 {
+			t.Errorf("%d connections, more %v, %d unanswered", len(got.Connections), got.More, got.Unanswered)
+		}
+	})
+}
+
 func TestDisconnect(t *testing.T) {
 	onPair(t, func(t *testing.T, one, two *running) {
 		a, b, bob := one.signIn("alice"), two.signIn("alice"), two.signIn("bob")
