@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"sync"
@@ -131,13 +132,26 @@ func (l *Log) openStream(ctx context.Context, p Policy, budget int64) (*Stream, 
 		g.cancel()
 		return nil, streamError(s.name, err)
 	}
-	if _, err := l.publish.subscribe(livePrefix+p.Namespace+".>", s.onLive); err != nil {
+	if err := l.listenLive(ctx, s); err != nil {
 		g.cancel()
 		return nil, err
 	}
 	l.pub.addBox(&s.out)
 	l.workers.Go(s.run)
 	return s, nil
+}
+
+// listenLive subscribes what is published at QoS 0. NATS has the subscription when it returns.
+func (l *Log) listenLive(ctx context.Context, s *Stream) error {
+	if _, err := l.publish.subscribe(livePrefix+s.namespace+".>", s.onLive); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := l.publish.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
 }
 
 // begin starts a new generation at the stream's present end. The caller must hold tail.mu.
