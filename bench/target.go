@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,10 +105,19 @@ func getPage(ctx context.Context, address, key string, within time.Duration) ([]
 	defer res.Body.Close() //nolint:errcheck // it was only read
 	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
 	if err == nil && res.StatusCode != http.StatusOK {
-		text = bytes.TrimSpace(text)
-		err = fmt.Errorf("%s: %s: %s", address, res.Status, text[:min(len(text), mostError)])
+		err = fmt.Errorf("%s: %s: %s", address, res.Status, reason(text))
 	}
 	return text, err
+}
+
+// reason is what a server says of a request that it refuses: the detail of a problem (RFC 9457), or its text.
+func reason(text []byte) string {
+	var problem struct{ Detail string }
+	if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
+		text = []byte(problem.Detail)
+	}
+	text = bytes.TrimSpace(text)
+	return string(text[:min(len(text), mostError)])
 }
 
 // Profile takes a CPU profile of the server for d, in whole seconds and at least one. key is one of its API keys.
