@@ -350,20 +350,30 @@ func TestPageHistoryMeetsLive(t *testing.T) {
 	b := newTab(t, "http://"+s.addr+"/", 1100, 700)
 	b.connect(token(t, auth.Grant{User: "alice"}))
 	b.wait(connected)
-	var all []string
-	for i := range 600 {
-		all = append(all, fmt.Sprint(i))
+	some := make([]string, 100)
+	for i := range some {
+		some[i] = fmt.Sprint(i)
 	}
-	s.publish("chat.lobby", all[:100]...)
-	published := make(chan struct{})
+	s.publish("chat.lobby", some...)
+	enough, published := make(chan struct{}), make(chan int)
 	go func() {
-		defer close(published)
-		s.publish("chat.lobby", all[100:]...)
+		pace := time.NewTicker(20 * time.Millisecond) // a page that has no time to show them has none to subscribe
+		defer pace.Stop()
+		for n := len(some); ; n += 10 {
+			select {
+			case <-enough:
+				published <- n
+				return
+			case <-pace.C:
+				s.publish("chat.lobby", some[:10]...)
+			}
+		}
 	}()
 	b.subscribe("chat.lobby")
-	<-published
 	const seqs = `[...document.querySelectorAll("#messages .seq")].map(e => Number(e.textContent.slice(1)))`
-	b.wait(`(() => { const s = ` + seqs + `; return s.at(-1) === 600 && s.length > 50; })()`)
+	b.wait(seqs + `.length > 50`)
+	close(enough)
+	b.wait(fmt.Sprintf("%s.at(-1) === %d", seqs, <-published))
 	b.do(chromedp.Click(chromedp.CSS("#older")))
 	b.wait(`!document.querySelector("#older").disabled && ` + seqs + `.length > 100`)
 	b.wait(seqs + `.every((n, i, s) => i === 0 || n === s[i - 1] + 1)`)
