@@ -10,7 +10,8 @@ const (
 )
 
 // namespaceOf returns the namespace of a channel, or why it is no channel: a NATS subject of at least two tokens, printable ASCII, at most
-// 200 bytes, no wildcards, no token that begins with $, and a first token of letters, digits, _ and - that is not "jetwire".
+// 200 bytes, no wildcards, no token that begins with $, and a first token of letters, digits, _ and - that is not "jetwire" and does
+// not begin with _, as _INBOX and others of NATS's own do: a stream there would take what servers and clients answer each other.
 func namespaceOf(channel string) (string, error) {
 	if len(channel) == 0 || len(channel) > maxChannel {
 		return "", fmt.Errorf("%w: it must have 1 to %d bytes", ErrBadChannel, maxChannel)
@@ -40,8 +41,8 @@ func namespaceOf(channel string) (string, error) {
 	if first == len(channel) {
 		return "", fmt.Errorf("%w: a namespace alone", ErrBadChannel)
 	}
-	if channel[:first] == reserved {
-		return "", fmt.Errorf("%w: the namespace %q is reserved", ErrBadChannel, reserved)
+	if isReserved(channel[:first]) {
+		return "", fmt.Errorf("%w: the namespace %q is reserved", ErrBadChannel, channel[:first])
 	}
 	return channel[:first], nil
 }
@@ -50,9 +51,12 @@ func nameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
 }
 
+// isReserved reports whether a namespace would be Jetwire's or NATS's own.
+func isReserved(namespace string) bool { return namespace == reserved || namespace[0] == '_' }
+
 // validNamespace reports whether a policy may have this name.
 func validNamespace(s string) bool {
-	if s == "" || len(s) > maxChannel-2 || s == reserved {
+	if s == "" || len(s) > maxChannel-2 || isReserved(s) {
 		return false
 	}
 	for i := range len(s) {

@@ -84,7 +84,7 @@ func (l *Log) fill() error {
 	}
 	for _, p := range o.Policies {
 		if !validNamespace(p.Namespace) {
-			return fmt.Errorf("streams: %q cannot be a namespace: use letters, digits, _ and -, and not %q", p.Namespace, reserved)
+			return fmt.Errorf("streams: %q cannot be a namespace: use letters, digits, _ and -, no _ at the beginning, and not %q", p.Namespace, reserved)
 		}
 		if _, twice := l.listed[p.Namespace]; twice {
 			return fmt.Errorf("streams: namespace %q is listed twice", p.Namespace)

@@ -263,6 +263,7 @@ func TestRefused(t *testing.T) {
 		{Publication{Channel: "chat"}, ErrBadChannel},
 		{Publication{Channel: ""}, ErrBadChannel},
 		{Publication{Channel: "chat..x"}, ErrBadChannel},
+		{Publication{Channel: "_INBOX.x"}, ErrBadChannel}, // a stream there would take every answer in the account
 		{Publication{Channel: "chat.x."}, ErrBadChannel},
 		{Publication{Channel: ".x"}, ErrBadChannel},
 		{Publication{Channel: "chat.*"}, ErrBadChannel},

@@ -11,7 +11,7 @@ const reservedNamespace = "jetwire"
 // ValidChannel checks s against the grammar of channel names; what it returns is nil or an *Error with BadChannel.
 //
 //	channel   = namespace 1*("." token)           ; at most MaxChannel bytes, "jetwire" is no namespace
-//	namespace = 1*(ALPHA / DIGIT / "_" / "-")
+//	namespace = 1*(ALPHA / DIGIT / "_" / "-")     ; not beginning with "_"
 //	token     = 1*char                            ; not beginning with "$"
 //	char      = %x21-7E except "." "*" ">"
 func ValidChannel(s string) error {
@@ -100,6 +100,8 @@ func checkToken(t string, first, pattern, last bool) string {
 		return "a token begins with $"
 	case first && t == reservedNamespace:
 		return "the namespace jetwire is reserved"
+	case first && t[0] == '_': // such as _INBOX, where NATS's answers go
+		return "a namespace that begins with _ is NATS's own"
 	}
 	for i := range len(t) {
 		c := t[i]

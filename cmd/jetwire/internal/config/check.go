@@ -24,7 +24,7 @@ func (c *Config) Check() error {
 	for _, name := range slices.Sorted(maps.Keys(c.Namespaces)) {
 		ns := c.Namespaces[name]
 		if wire.ValidChannel(name+".x") != nil || strings.Contains(name, ".") {
-			errs = append(errs, fmt.Errorf("namespaces.%s: a namespace has letters, digits, _ and -, and is not jetwire", name))
+			errs = append(errs, fmt.Errorf("namespaces.%s: a namespace has letters, digits, _ and -, does not begin with _, and is not jetwire", name))
 		}
 		errs = append(errs, ns.check("namespaces."+name, c))
 	}
