@@ -51,6 +51,9 @@ func newAuthorizers(o *Options) (_ *authorizers, err error) {
 		return a.byName[name]
 	}
 	for namespace := range o.Rules {
+		if o.asksIn(namespace) && err == nil {
+			err = fmt.Errorf("gateway: an authorizer is asked in the namespace %s, where clients would see it: give it another subject", namespace)
+		}
 		a.byNamespace[namespace] = named(o.Authorizer[namespace])
 	}
 	a.other = named(o.DefaultAuthorizer)

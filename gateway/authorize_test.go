@@ -123,10 +123,33 @@ func TestAuthorizerOverHTTP(t *testing.T) {
 	}
 }
 
+// TestQuestionsAreNoMessages: where an authorizer is asked there are no channels, or clients would read the questions.
+func TestQuestionsAreNoMessages(t *testing.T) {
+	ns := natstest.Run(t)
+	g := start(t, ns, func(o *gateway.Options) {
+		o.Authorizers = map[string]callout.Options{"backend": {Subject: "auth.check"}}
+		o.Authorizer, o.Rules = map[string]string{"shop": "backend"}, map[string]auth.Rules{"shop": {}}
+	})
+	if _, err := ns.Conn().Subscribe("auth.check", func(m *nats.Msg) { _ = m.Respond([]byte(`{"allow":true}`)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mallory := g.signIn("mallory")
+	mallory.refused(wire.UnknownNamespace, "subscribe", `"channel":"auth.check"`)
+	mallory.refused(wire.UnknownNamespace, "subscribe", `"channel":"auth.>","qos":0`)
+	mallory.refused(wire.UnknownNamespace, "publish", `"channel":"auth.check","data":{"allow":true},"qos":0`)
+	g.signIn("alice").publish("shop.a", `1`)
+}
+
 func TestAuthorizerThatIsNotThere(t *testing.T) {
 	ns := natstest.Run(t)
 	for want, change := range map[string]func(*gateway.Options){
 		`no authorizer "x"`: func(o *gateway.Options) { o.DefaultAuthorizer = "x" },
+		`asked in the namespace shop`: func(o *gateway.Options) {
+			o.Authorizers, o.Rules = map[string]callout.Options{"z": {Subject: "shop.may"}}, map[string]auth.Rules{"shop": {}}
+		},
 		`authorizer y: invalid`: func(o *gateway.Options) {
 			o.Authorizers = map[string]callout.Options{"y": {}}
 		},

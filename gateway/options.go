@@ -18,6 +18,7 @@ import (
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/limit"
 	"github.com/jetwire/jetwire/gateway/transport"
+	"github.com/jetwire/jetwire/gateway/wire"
 	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 	"github.com/jetwire/jetwire/streams/commands"
@@ -157,10 +158,24 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// strange reports whether a namespace is neither listed nor provided for.
+// strange reports whether a namespace is neither listed nor provided for, or is where authorizers are asked: a channel there would show
+// clients the questions, and its stream would answer them.
 func (o *Options) strange(namespace string) bool {
+	if o.asksIn(namespace) {
+		return true
+	}
 	_, ruled := o.Rules[namespace]
 	return o.Streams.Default == nil && !ruled && !slices.ContainsFunc(o.Streams.Policies, func(p streams.Policy) bool { return p.Namespace == namespace })
+}
+
+// asksIn reports whether an authorizer is asked at a subject that would be a channel of the namespace.
+func (o *Options) asksIn(namespace string) bool {
+	for _, a := range o.Authorizers {
+		if len(a.Subject) > len(namespace) && wire.Namespace(a.Subject) == namespace {
+			return true
+		}
+	}
+	return false
 }
 
 // anonymous reports whether there is anything that a connection without a token may do.
