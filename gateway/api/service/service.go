@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/jetwire/jetwire/gateway/api"
@@ -100,9 +101,10 @@ func (s *Service) handle(name string, r micro.Request) {
 	default:
 		e := wire.Unavailable.With("this gateway serves as many requests as it may at a time; nothing was done")
 		e.RetryAfter = 1
-		s.refuse(r, e)
+		s.refuse(r.Reply(), e)
 		return
 	}
+	subject := r.Reply()
 	s.begin(func() {
 		defer func() { <-s.slots }()
 		reply, e := s.opt.API.Call(s.ctx, s.caller, name, r.Data())
@@ -110,12 +112,10 @@ func (s *Service) handle(name string, r micro.Request) {
 			e = wire.TooLarge.With(fmt.Sprintf("the answer is larger than a NATS message may be (%d bytes); ask for less", s.conn.MaxPayload()))
 		}
 		if e != nil {
-			s.refuse(r, e)
+			s.refuse(subject, e)
 			return
 		}
-		if err := r.Respond(reply); err != nil {
-			s.opt.Logger.Debug("an answer over NATS could not be sent", "operation", name, "error", err)
-		}
+		s.answer(&nats.Msg{Subject: subject, Data: reply})
 	})
 }
 
@@ -128,14 +128,21 @@ func (s *Service) begin(f func()) {
 	}
 }
 
-// refuse answers with an error.
-func (s *Service) refuse(r micro.Request, e *wire.Error) {
+// refuse answers with an error, as micro does.
+func (s *Service) refuse(subject string, e *wire.Error) {
 	body, err := json.Marshal(e)
-	if err == nil {
-		err = r.Error(strconv.Itoa(api.Status(e.Code)), e.Code.String(), body)
+	if err != nil { // a text that is not UTF-8
+		body = nil
 	}
-	if err != nil {
-		s.opt.Logger.Debug("an error over NATS could not be sent", "error", err)
+	s.answer(&nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+		micro.ErrorHeader: {e.Code.String()}, micro.ErrorCodeHeader: {strconv.Itoa(api.Status(e.Code))},
+	}})
+}
+
+// answer sends an answer. A micro.Request must not be asked to once its handler has returned.
+func (s *Service) answer(m *nats.Msg) {
+	if err := s.conn.PublishMsg(m); err != nil {
+		s.opt.Logger.Debug("an answer over NATS could not be sent", "error", err)
 	}
 }
 
