@@ -221,6 +221,6 @@ func (w *webhooks) serve(ctx context.Context, e *endpoint) {
 func (w *webhooks) bury(ctx context.Context, l webhook.Letter) error {
 	from := l.Event.Origin.(*cursor.Message)
 	letter := dead.Letter{Reason: l.Reason, Consumer: l.Endpoint, Deliveries: uint64(l.Attempts), Stream: from.Stream, Seq: from.Seq, Time: from.Time}
-	_, err := w.js.PublishMsg(ctx, letter.Message("webhook."+l.Endpoint, nil, l.Event.Body))
+	_, err := dead.Post(ctx, w.js, letter.Message("webhook."+l.Endpoint, nil, l.Event.Body))
 	return err
 }

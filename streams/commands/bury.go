@@ -160,7 +160,7 @@ func (q *Queue) giveUp(ctx context.Context, a *advisory) error {
 
 // post stores a letter, unless it is there already.
 func (q *Queue) post(ctx context.Context, letter *nats.Msg) error {
-	ack, err := q.js.PublishMsg(ctx, letter)
+	ack, err := dead.Post(ctx, q.js, letter)
 	if err != nil {
 		return err
 	}

@@ -137,6 +137,17 @@ func (l Letter) Message(subject string, header nats.Header, body []byte) *nats.M
 	return m
 }
 
+// Post stores what Message has made. A letter that its headers make larger than NATS takes is stored without its body, and says so.
+func Post(ctx context.Context, js jetstream.JetStream, letter *nats.Msg) (*jetstream.PubAck, error) {
+	ack, err := js.PublishMsg(ctx, letter)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		letter.Header.Set(HeaderReason, fmt.Sprintf("%s (its body of %d bytes was too large to be kept)", letter.Header.Get(HeaderReason), len(letter.Data)))
+		letter.Data = nil
+		ack, err = js.PublishMsg(ctx, letter)
+	}
+	return ack, err
+}
+
 // maxReason is how many bytes of a text go into a header.
 const maxReason = 512
 

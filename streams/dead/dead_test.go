@@ -2,6 +2,7 @@ package dead_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func TestLetterIsKeptOnce(t *testing.T) {
 	header := nats.Header{"Jw-From": {"alice"}, "Nats-Msg-Id": {"m1"}, "Nats-TTL": {"1s"}, "Nats-Expected-Stream": {"other"}}
 	l := dead.Letter{Reason: "not\r\nJw-From: mallory", Consumer: "refunds", Deliveries: 5, Stream: "jetwire_commands", Seq: 17, Time: time.Unix(1_700_000_000, 5)}
 	for i := range 2 {
-		ack, err := js.PublishMsg(t.Context(), l.Message("command.billing.refund", header, []byte("body")))
+		ack, err := dead.Post(t.Context(), js, l.Message("command.billing.refund", header, []byte("body")))
 		if err != nil || ack.Sequence != 1 || ack.Duplicate != (i == 1) {
 			t.Fatalf("%+v, %v", ack, err)
 		}
@@ -86,6 +87,14 @@ func TestLetterIsKeptOnce(t *testing.T) {
 		if got := m.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
+	}
+	huge := l.Message("command.billing.refund", nil, make([]byte, s.Conn().MaxPayload()))
+	huge.Header.Del("Nats-Msg-Id")
+	if _, err := dead.Post(t.Context(), js, huge); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := st.GetMsg(t.Context(), 2); err != nil || len(h.Data) != 0 || !strings.Contains(h.Header.Get(dead.HeaderReason), "too large to be kept") {
+		t.Errorf("%v: %v", err, h)
 	}
 	if string(m.Data) != "body" || header.Get("Nats-Msg-Id") != "m1" || len(header) != 4 {
 		t.Errorf("%q, %v", m.Data, header)
