@@ -26,9 +26,13 @@ type calls struct {
 	mu         sync.Mutex
 	all        int
 	namespaces map[string]int // holds no zeros
+	users      map[string]int // holds no zeros
 }
 
-func (c *calls) begin(namespace string, o *Options) error {
+// userShare is which part of a namespace's calls one user may have under way: the others are for others.
+const userShare = 4
+
+func (c *calls) begin(namespace, user string, o *Options) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -36,18 +40,24 @@ func (c *calls) begin(namespace string, o *Options) error {
 		return fmt.Errorf("%w: %d calls in all", ErrBusy, c.all)
 	case c.namespaces[namespace] >= o.NamespaceCalls:
 		return fmt.Errorf("%w: %d calls to %s", ErrBusy, c.namespaces[namespace], namespace)
+	case c.users[user] >= max(o.NamespaceCalls/userShare, 1):
+		return fmt.Errorf("%w: %d calls of this user", ErrBusy, c.users[user])
 	}
 	c.all++
 	c.namespaces[namespace]++
+	c.users[user]++
 	return nil
 }
 
-func (c *calls) end(namespace string) {
+func (c *calls) end(namespace, user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all--
 	if c.namespaces[namespace]--; c.namespaces[namespace] == 0 {
 		delete(c.namespaces, namespace)
+	}
+	if c.users[user]--; c.users[user] == 0 {
+		delete(c.users, user)
 	}
 }
 
@@ -59,7 +69,7 @@ func (q *Queue) Call(c Call, done func(answer []byte, err error)) {
 		return
 	}
 	namespace, _, _ := strings.Cut(c.Destination, ".")
-	if err := q.calls.begin(namespace, &q.opts); err != nil {
+	if err := q.calls.begin(namespace, c.From, &q.opts); err != nil {
 		done(nil, err)
 		return
 	}
@@ -70,7 +80,7 @@ func (q *Queue) Call(c Call, done func(answer []byte, err error)) {
 	m := &nats.Msg{Subject: CallPrefix + c.Destination, Header: headers(c.From, c.ID), Data: append([]byte(nil), c.Body...)}
 	m.Header[HeaderTimeout] = []string{strconv.FormatInt(c.Timeout.Milliseconds(), 10)}
 	q.requests.ask(m, c.Timeout, func(m *nats.Msg, err error) {
-		q.calls.end(namespace)
+		q.calls.end(namespace, c.From)
 		q.called.Add(1)
 		var answer []byte
 		if err == nil {

@@ -77,27 +77,36 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// TestCallsAreBounded: in all, and to one namespace, so that one slow backend does not take the place of all others.
+// TestCallsAreBounded: in all, to one namespace, so that one slow backend does not take the place of all others, and of one user, who does
+// not take the place of the other users.
 func TestCallsAreBounded(t *testing.T) {
 	s := natstest.Run(t)
 	backend(t, s)
-	q := open(t, s, func(o *Options) { o.Calls, o.NamespaceCalls = 3, 2 })
+	q := open(t, s, func(o *Options) { o.Calls, o.NamespaceCalls = 9, 8 })
 	var wg sync.WaitGroup
-	call := func(destination string) {
+	call := func(destination, user string) {
 		wg.Add(1)
-		q.Call(Call{Destination: destination, Timeout: within}, func(_ []byte, err error) {
+		q.Call(Call{Destination: destination, From: user, Timeout: within}, func(_ []byte, err error) {
 			if !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrClosed) {
 				t.Error(err)
 			}
 			wg.Done()
 		})
 	}
-	call("billing.silent")
-	call("billing.silent")
+	for _, user := range []string{"alice", "bob", "carol", "dave"} {
+		if _, err := q.ask(t, Call{Destination: "billing.echo", From: user}); err != nil {
+			t.Errorf("%s has none under way: %v", user, err)
+		}
+		call("billing.silent", user)
+		call("billing.silent", user)
+		if _, err := q.ask(t, Call{Destination: "other.echo", From: user}); !errors.Is(err, ErrBusy) {
+			t.Errorf("one more of %s: %v", user, err)
+		}
+	}
 	if _, err := q.ask(t, Call{Destination: "billing.echo"}); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more to the namespace: %v", err)
 	}
-	call("other.silent")
+	call("other.silent", "erin")
 	if _, err := q.ask(t, Call{Destination: "third.echo"}); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more in all: %v", err)
 	}
@@ -105,8 +114,8 @@ func TestCallsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	if len(q.calls.namespaces) != 0 {
-		t.Error(q.calls.namespaces)
+	if len(q.calls.namespaces) != 0 || len(q.calls.users) != 0 {
+		t.Error(q.calls.namespaces, q.calls.users)
 	}
 }
 

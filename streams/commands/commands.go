@@ -186,7 +186,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{opts: o, durability: o.durability(), missing: make(chan struct{}, 1)}
-	q.calls.namespaces = map[string]int{}
+	q.calls.namespaces, q.calls.users = map[string]int{}, map[string]int{}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	var err error
 	if q.requests, err = newRequests(link.Options{Connect: o.Connect, Name: "commands", Up: q.lost, Logger: o.Logger}); err != nil {
