@@ -76,7 +76,9 @@ func (h *Hub) fanOutLocked(t *topic, m *streams.Message, f *flushing) {
 	t.last = max(t.last, m.Seq)
 	for _, c := range t.cursors {
 		switch {
-		case c.state != live || m.Seq <= c.seen:
+		case m.Seq <= c.seen: // it came in between: what others miss now is not for it
+			c.caughtLocked()
+		case c.state != live:
 		case c.lossy:
 			if h.offerOrSkipLocked(c, frame, f) {
 				n++

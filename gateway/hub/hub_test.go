@@ -122,6 +122,30 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// What is not stored can miss a subscriber who came between a stored message's becoming the head and its fan-out: that message, which
+// others miss, is not what this one missed.
+func TestNewestIsNoneThatWasBefore(t *testing.T) {
+	h := testHub(t)
+	early, late := &recorder{}, &recorder{}
+	l := &fixedLog{epoch: always("e")}
+	a := h.Subscribe(Request{Channel: "a.x", Log: l, Sink: early, Lossy: true}, nothing)
+	l.head = 1
+	b := h.Subscribe(Request{Channel: "a.x", Log: l, Sink: late, Lossy: true}, nothing)
+	h.Deliver([]*streams.Message{{Channel: "a.x", Time: 1}})
+	h.Deliver([]*streams.Message{{Channel: "a.x", Seq: 1}})
+	early.room, late.room = 9, 9
+	b.Drained()
+	a.Drained()
+	waitFor(t, "the newest", func() bool { return len(early.seqs()) == 1 })
+	h.Deliver([]*streams.Message{{Channel: "a.x", Seq: 2, Prev: 1}})
+	if got := early.seqs(); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("who was there first got %v", got)
+	}
+	if got := late.seqs(); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("who came at 1 got %v", got)
+	}
+}
+
 // A store that came back with less than it had keeps its name: sequences are given a second time.
 func TestResetWithinAnEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
