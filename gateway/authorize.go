@@ -111,9 +111,7 @@ func (a *authorizers) Ask(q session.Question, done func(refusal *wire.Error)) {
 	authorizer.Ask(callout.Question(q), func(answer callout.Answer, err error) {
 		switch {
 		case err != nil:
-			e := wire.Unavailable.With("it cannot be asked now whether this is allowed; nothing was done")
-			e.RetryAfter = 1
-			done(e)
+			done(wire.Unavailable.With("it cannot be asked now whether this is allowed; nothing was done").After(1))
 		case !answer.Allow:
 			done(denied(q.Op, q.Channel, answer))
 		default:

@@ -54,9 +54,7 @@ func callError(err error) *wire.Error {
 
 // busy says when to come back.
 func busy(err error) *wire.Error {
-	e := wire.RateLimited.With(err.Error())
-	e.RetryAfter = busyFor
-	return e
+	return wire.RateLimited.With(err.Error()).After(busyFor)
 }
 
 // commandOptions completes what the Gateway's options say of commands with what the log knows.

@@ -39,9 +39,6 @@ type lost struct {
 	Reason string `json:"reason"`
 }
 
-// encodings are the names that the protocol has for them.
-var encodings = map[wire.Encoding]string{wire.Text: "text", wire.Base64: "base64"}
-
 // eventOf makes an event of what a stream holds. It reports false for what is none.
 func eventOf(m *cursor.Message) (webhook.Event, bool) {
 	e := webhook.Event{ID: fmt.Sprintf("%s-%s-%d", m.Stream, m.Epoch, m.Seq), Done: m.Done, Origin: m}
@@ -63,7 +60,7 @@ func eventOf(m *cursor.Message) (webhook.Event, bool) {
 	}
 	t.User, t.MessageID = origin.Of(m.Header)
 	encoding := wire.EncodingOf(m.Data)
-	t.Data, t.Encoding = wire.AppendData(nil, m.Data, encoding), encodings[encoding]
+	t.Data, t.Encoding = wire.AppendData(nil, m.Data, encoding), encoding.String()
 	if e.Key = t.User; e.Key == "" {
 		e.Key = m.Subject
 	}

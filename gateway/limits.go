@@ -130,9 +130,7 @@ func (l *limits) refused() map[string]uint64 {
 }
 
 func rateLimited(why string, wait time.Duration) *wire.Error {
-	e := wire.RateLimited.With(why)
-	e.RetryAfter = math.Ceil(wait.Seconds()*1000) / 1000
-	return e
+	return wire.RateLimited.With(why).After(math.Ceil(wait.Seconds()*1000) / 1000)
 }
 
 // take counts a command of the client's.

@@ -57,9 +57,7 @@ func (a *gallery) presence(channel string, done func(wire.PresenceReply, error))
 		return
 	case a.waiters >= presenceWaiters, !under && len(a.asked) >= presenceAsked:
 		a.mu.Unlock()
-		e := wire.RateLimited.With("too many clients ask who is there; ask later")
-		e.RetryAfter = presenceKept.Seconds()
-		done(wire.PresenceReply{}, e)
+		done(wire.PresenceReply{}, wire.RateLimited.With("too many clients ask who is there; ask later").After(presenceKept.Seconds()))
 		return
 	}
 	a.waiters++

@@ -50,7 +50,7 @@ type messageLine struct {
 func (p *printer) message(m *client.Message) error {
 	e := wire.EncodingOf(m.Body)
 	if p.enc != nil {
-		return p.enc.Encode(messageLine{m.Channel, m.Pattern, m.Seq, m.Prev, m.ID, m.Time, m.From, wire.AppendData(nil, m.Body, e), encodingName(e)})
+		return p.enc.Encode(messageLine{m.Channel, m.Pattern, m.Seq, m.Prev, m.ID, m.Time, m.From, wire.AppendData(nil, m.Body, e), e.String()})
 	}
 	body := string(m.Body)
 	if e == wire.Base64 {
@@ -69,16 +69,6 @@ func (p *printer) message(m *client.Message) error {
 	}
 	_, err := fmt.Fprintf(p.w, "%-6s %s  %s  %s\n", seq, clock(m.Time), visible(from), visible(body))
 	return err
-}
-
-func encodingName(e wire.Encoding) string {
-	switch e {
-	case wire.Text:
-		return "text"
-	case wire.Base64:
-		return "base64"
-	}
-	return ""
 }
 
 // clock returns the local time, with the date unless it is today.
@@ -173,7 +163,7 @@ type answerLine struct {
 func (p *printer) answered(destination string, body []byte) error {
 	e := wire.EncodingOf(body)
 	if p.enc != nil {
-		return p.enc.Encode(answerLine{destination, wire.AppendData(nil, body, e), encodingName(e)})
+		return p.enc.Encode(answerLine{destination, wire.AppendData(nil, body, e), e.String()})
 	}
 	text := string(body)
 	if e == wire.Base64 {

@@ -141,10 +141,13 @@ func (a *API) enter() (leave func(), refused *wire.Error) {
 	case a.slots <- struct{}{}:
 		return func() { <-a.slots }, nil
 	default:
-		e := wire.Unavailable.With("this gateway serves as many requests as it may at a time; nothing was done")
-		e.RetryAfter = 1
-		return nil, e
+		return nil, Busy()
 	}
+}
+
+// Busy is the error of a request for which there is no place.
+func Busy() *wire.Error {
+	return wire.Unavailable.With("this gateway serves as many requests as it may at a time; nothing was done").After(1)
 }
 
 func (a *API) do(ctx context.Context, op *operation, c Caller, body []byte) ([]byte, *wire.Error) {

@@ -56,17 +56,12 @@ func (a *API) publishTo(ctx context.Context, channel string, m *Message) func() 
 
 // publication checks a message.
 func (m *Message) publication() (p Publication, err error) {
-	var encoding wire.Encoding
-	switch m.Encoding {
-	case "":
+	encoding, known := wire.JSON, true
+	if m.Encoding == "" {
 		if wire.EncodingOf(m.Data) != wire.JSON {
 			return p, wire.BadRequest.With("data is nested deeper than " + strconv.Itoa(wire.MaxDepth) + " levels")
 		}
-	case "text":
-		encoding = wire.Text
-	case "base64":
-		encoding = wire.Base64
-	default:
+	} else if encoding, known = wire.EncodingNamed(m.Encoding); !known {
 		return p, wire.BadRequest.With(`encoding must be "text" or "base64"`)
 	}
 	if p.Body, err = wire.DecodeBody(m.Data, encoding); err != nil {

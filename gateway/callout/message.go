@@ -28,13 +28,11 @@ type message struct {
 	Encoding string          `json:"encoding,omitempty"`
 }
 
-var encodings = map[wire.Encoding]string{wire.Text: "text", wire.Base64: "base64"}
-
 // encode returns the text of a question, with its data or without.
 func (q *Question) encode(data bool) []byte {
 	m := message{User: q.User, Op: q.Op.String(), Channel: q.Channel, Session: q.Session, Device: q.Device}
 	if data && hasBody(q.Op) {
-		m.Data, m.Encoding = q.Data, encodings[q.Encoding]
+		m.Data, m.Encoding = q.Data, q.Encoding.String()
 	}
 	text, _ := json.Marshal(m) // the data is a JSON value: the protocol's decoder has read it
 	return text

@@ -188,5 +188,11 @@ func (c Code) Err() *Error {
 	return &Error{Code: c, Message: text}
 }
 
+// After returns e with the seconds after which to try again.
+func (e *Error) After(seconds float64) *Error {
+	e.RetryAfter = seconds
+	return e
+}
+
 // With returns an Error of this code with a message of its own.
 func (c Code) With(message string) *Error { return &Error{Code: c, Message: message} }

@@ -121,7 +121,7 @@ func TestPublishDataAliases(t *testing.T) {
 		if &c.Publish.Data[0] != &frame[35] {
 			t.Error("the data was copied")
 		}
-		_ = append(c.Publish.Data, "XXXX"...)
+		_ = append(c.Publish.Data, "behind it"...)
 		if err := d.Next(&c); err != nil || c.ID != 2 {
 			t.Errorf("after an append to the data: %v", err)
 		}

@@ -203,11 +203,8 @@ func appendMessage(dst []byte, m *Message) []byte {
 }
 
 func appendEncoding(dst []byte, e Encoding) []byte {
-	switch e {
-	case Text:
-		dst = append(dst, `,"encoding":"text"`...)
-	case Base64:
-		dst = append(dst, `,"encoding":"base64"`...)
+	if e != JSON {
+		dst = appendText(dst, `,"encoding":`, e.String())
 	}
 	return dst
 }

@@ -176,12 +176,9 @@ func (r *reader) must(seen fields, i uint, field string) {
 
 // encoding reads the encoding of data.
 func (r *reader) encoding() Encoding {
-	switch string(r.bytes("encoding", 16)) {
-	case "text":
-		return Text
-	case "base64":
-		return Base64
+	e, ok := EncodingNamed(r.bytes("encoding", 16))
+	if !ok {
+		r.refuse(`encoding must be "text" or "base64"`)
 	}
-	r.refuse(`encoding must be "text" or "base64"`)
-	return JSON
+	return e
 }

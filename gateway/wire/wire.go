@@ -60,6 +60,27 @@ const (
 	Base64          // "encoding":"base64"
 )
 
+// String returns the name that the encoding has in a frame; empty for JSON, which has none.
+func (e Encoding) String() string {
+	switch e {
+	case Text:
+		return "text"
+	case Base64:
+		return "base64"
+	}
+	return ""
+}
+
+// EncodingNamed finds an encoding by the name that it has in a frame.
+func EncodingNamed[T string | []byte](name T) (Encoding, bool) {
+	for _, e := range [...]Encoding{Text, Base64} {
+		if string(name) == e.String() {
+			return e, true
+		}
+	}
+	return JSON, false
+}
+
 // Command is one decoded client command: Op says which of the bodies is set. ID 0 means that no reply is wanted.
 // A Decoder overwrites it on every call.
 type Command struct {

@@ -99,9 +99,7 @@ func (s *Service) handle(name string, r micro.Request) {
 	select {
 	case s.slots <- struct{}{}:
 	default:
-		e := wire.Unavailable.With("this gateway serves as many requests as it may at a time; nothing was done")
-		e.RetryAfter = 1
-		s.refuse(r.Reply(), e)
+		s.refuse(r.Reply(), api.Busy())
 		return
 	}
 	subject := r.Reply()
