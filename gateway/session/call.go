@@ -16,19 +16,11 @@ type Call struct {
 
 // call asks a backend.
 func (s *Session) call(id uint64, grant *auth.Grant, c *wire.Call) {
-	body, refused := s.forBackend(grant, auth.Call, c.Destination, c.Data, c.Encoding)
+	body, refused := s.content(grant, auth.Call, c.Destination, c.Data, c.Encoding)
 	if refused != nil {
 		s.fail(id, refused)
 		return
 	}
-	s.begin()
 	timeout := time.Duration(c.Timeout * float64(time.Second))
-	s.opt.Backends.Call(Call{c.Destination, c.ID, grant.User, timeout, body}, func(r wire.CallReply, err error) {
-		s.end()
-		if err != nil {
-			s.fail(id, wireError(err))
-			return
-		}
-		s.reply(id, func(dst []byte) []byte { return wire.AppendCallReply(dst, id, &r) })
-	})
+	s.opt.Backends.Call(Call{c.Destination, c.ID, grant.User, timeout, body}, answering(s, id, wire.AppendCallReply))
 }

@@ -10,13 +10,5 @@ func (s *Session) history(id uint64, grant *auth.Grant, c wire.History) {
 		s.fail(id, err)
 		return
 	}
-	s.begin()
-	s.opt.Broker.History(s.conn, c, func(r wire.HistoryReply, err error) {
-		s.end()
-		if err != nil {
-			s.fail(id, wireError(err))
-			return
-		}
-		s.reply(id, func(dst []byte) []byte { return wire.AppendHistoryReply(dst, id, &r) })
-	})
+	s.opt.Broker.History(s.conn, c, answering(s, id, wire.AppendHistoryReply))
 }

@@ -10,13 +10,5 @@ func (s *Session) presence(id uint64, grant *auth.Grant, c *wire.Presence) {
 		s.fail(id, err)
 		return
 	}
-	s.begin()
-	s.opt.Presence(c.Channel, func(r wire.PresenceReply, err error) {
-		s.end()
-		if err != nil {
-			s.fail(id, wireError(err))
-			return
-		}
-		s.reply(id, func(dst []byte) []byte { return wire.AppendPresenceReply(dst, id, &r) })
-	})
+	s.opt.Presence(c.Channel, answering(s, id, wire.AppendPresenceReply))
 }

@@ -293,6 +293,19 @@ func (s *Session) end() {
 	}
 }
 
+// answering is begin, and returns what answers the command and calls end.
+func answering[R any](s *Session, id uint64, encode func(dst []byte, id uint64, r *R) []byte) func(R, error) {
+	s.begin()
+	return func(r R, err error) {
+		s.end()
+		if err != nil {
+			s.fail(id, wireError(err))
+			return
+		}
+		s.reply(id, func(dst []byte) []byte { return encode(dst, id, &r) })
+	}
+}
+
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // keepBuffer bounds what a buffer in the pool holds on to.
