@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetwire/jetwire/streams/link"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -81,7 +82,7 @@ func (p *publisher) sendGroup(run []outgoing, msg *nats.Msg) {
 		}
 		switch err := p.link.PublishMsg(msg); {
 		case err == nil:
-		case !last || notSent(err): // without its end nothing of it is stored
+		case !last || link.NotSent(err): // without its end nothing of it is stored
 			p.again(g)
 			return
 		default:

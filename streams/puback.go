@@ -7,6 +7,9 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/refusal"
 )
 
 // pubAck is what JetStream answers to a message.
@@ -32,16 +35,15 @@ func parsePubAck(data []byte) (pubAck, error) {
 		Seq       uint64 `json:"seq"`
 		Duplicate bool   `json:"duplicate"`
 		Error     *struct {
-			Code        int    `json:"code"`
-			ErrCode     int    `json:"err_code"`
-			Description string `json:"description"`
+			ErrCode     jetstream.ErrorCode `json:"err_code"`
+			Description string              `json:"description"`
 		} `json:"error"`
 	}
 	if err := json.Unmarshal(data, &r); err != nil {
 		return pubAck{}, fmt.Errorf("%w: unreadable acknowledgement: %w", ErrTimeout, err)
 	}
 	if r.Error != nil {
-		return pubAck{}, refusal(r.Error.ErrCode, r.Error.Description)
+		return pubAck{}, refused(r.Error.ErrCode, r.Error.Description)
 	}
 	if r.Stream == "" || r.Seq == 0 {
 		return pubAck{}, fmt.Errorf("%w: unreadable acknowledgement", ErrTimeout)
@@ -105,17 +107,13 @@ func cutSpaced(b, prefix []byte) ([]byte, bool) {
 	return bytes.CutPrefix(b, prefix)
 }
 
-// refusal maps the error codes of JetStream to the errors of this package.
-func refusal(code int, text string) error {
+// refused maps the error codes of JetStream to the errors of this package.
+func refused(code jetstream.ErrorCode, text string) error {
 	base := ErrUnavailable
-	switch code {
-	case 10023, // insufficient resources
-		10028, // insufficient memory
-		10047, // insufficient storage
-		10077, // store failed: maximum messages, maximum bytes, disk full
-		10122: // the account's limit
+	switch {
+	case refusal.Full(code):
 		base = ErrStoreFull
-	case 10054: // message size exceeds maximum allowed
+	case refusal.TooLarge(code):
 		base = ErrTooLarge
 	}
 	return fmt.Errorf("%w: JetStream refused it: %s (%d)", base, text, code)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetwire/jetwire/streams/link"
 	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/tap"
 )
@@ -190,7 +191,7 @@ func (p *publisher) transmit(o *outgoing, msg *nats.Msg) {
 	}
 	switch err := p.link.PublishMsg(msg); {
 	case err == nil:
-	case notSent(err):
+	case link.NotSent(err):
 		p.unsent(o, sendError(err))
 	default: // some of the buffer may have left
 		p.unsent(o, fmt.Errorf("%w: %w", ErrTimeout, err))
@@ -202,17 +203,6 @@ func (p *publisher) unsent(o *outgoing, err error) {
 	if w, ok := p.waiting.abandon(o.reply); ok {
 		p.settle(w, Ack{}, err)
 	}
-}
-
-// notSent reports whether err means that nothing of the message has left.
-func notSent(err error) bool {
-	for _, e := range []error{nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
-		nats.ErrMaxPayload, nats.ErrHeadersNotSupported, nats.ErrBadSubject} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // settle answers one message and lets the next one of its stream pass.

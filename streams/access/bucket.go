@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/refusal"
 )
 
 const (
@@ -138,14 +140,14 @@ func (b *buckets) revokedKV() jetstream.KeyValue {
 	return b.revoked
 }
 
-// refusal is what a write that JetStream did not take means.
-func refusal(err error) error {
+// refused is what a write that JetStream did not take means.
+func refused(err error) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequence, 10164: // the second where the server does not know the present one yet
+		switch {
+		case refusal.Moved(api.ErrorCode):
 			return ErrInvalid
-		case 10077: // stream store failed: maximum messages exceeded
+		case api.ErrorCode == 10077: // stream store failed: maximum messages exceeded
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 	}

@@ -82,7 +82,7 @@ func (s *Store) Revoke(ctx context.Context, r Revocation) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if _, err := s.buckets.revokedKV().Create(ctx, nuid.Next(), value, jetstream.KeyTTL(ttl)); err != nil {
-		return refusal(err)
+		return refused(err)
 	}
 	s.learn(rec)
 	return s.synced(ctx)

@@ -51,7 +51,7 @@ func (s *Store) Issue(ctx context.Context, use string, value []byte, ttl time.Du
 	defer cancel()
 	_, err = s.buckets.ticketKV().Create(ctx, nameOf(raw[:]), value, jetstream.KeyTTL((ttl + time.Second - 1).Truncate(time.Second)))
 	if err != nil {
-		return "", refusal(err)
+		return "", refused(err)
 	}
 	return TicketPrefix + ticketText.EncodeToString(raw[:]), nil
 }
@@ -97,7 +97,7 @@ func (s *Store) redeem(name string) ([]byte, error) {
 	}
 	// The mark that it was deleted need not stay: no revision is used twice.
 	if err := kv.Purge(ctx, name, jetstream.LastRevision(e.Revision()), jetstream.PurgeTTL(time.Second)); err != nil {
-		return nil, refusal(err)
+		return nil, refused(err)
 	}
 	return e.Value(), nil
 }

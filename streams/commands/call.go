@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+
+	"github.com/jetwire/jetwire/streams/link"
 )
 
 // Call asks whoever serves the destination.
@@ -105,7 +107,7 @@ const (
 // readAnswer tells an answer from an error.
 func readAnswer(m *nats.Msg, most int) ([]byte, error) {
 	switch {
-	case noResponders(m):
+	case link.NoResponders(m):
 		return nil, ErrNoService
 	case len(m.Header[micro.ErrorCodeHeader]) > 0 || len(m.Header[micro.ErrorHeader]) > 0:
 		return nil, &Refused{Code: clip(m.Header.Get(micro.ErrorCodeHeader), maxRefusalCode), Text: clip(m.Header.Get(micro.ErrorHeader), maxRefusal)}

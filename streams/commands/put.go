@@ -8,7 +8,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetwire/jetwire/streams/link"
 	"github.com/jetwire/jetwire/streams/origin"
+	"github.com/jetwire/jetwire/streams/refusal"
 )
 
 // Command is work for whoever handles the destination.
@@ -89,7 +91,7 @@ func (q *Queue) settle(r Receipt, err error, done func(Receipt, error)) {
 
 // acknowledged takes JetStream's answer, and waits until what it says is synced.
 func (q *Queue) acknowledged(m *nats.Msg, done func(Receipt, error)) {
-	if noResponders(m) {
+	if link.NoResponders(m) {
 		q.lost()
 		q.settle(Receipt{}, fmt.Errorf("%w: the stream %s does not answer", ErrUnavailable, Stream), done)
 		return
@@ -125,24 +127,20 @@ func parseAck(data []byte) (Receipt, error) {
 	}
 	switch {
 	case a.Error != nil:
-		return Receipt{}, refusal(a.Error)
+		return Receipt{}, refused(a.Error)
 	case a.Stream != Stream || a.Seq == 0:
 		return Receipt{}, fmt.Errorf("%w: unreadable acknowledgement", ErrTimeout)
 	}
 	return Receipt{Seq: a.Seq, Duplicate: a.Duplicate}, nil
 }
 
-// refusal maps JetStream's error codes.
-func refusal(e *jetstream.APIError) error {
+// refused maps JetStream's error codes.
+func refused(e *jetstream.APIError) error {
 	base := ErrUnavailable
-	switch e.ErrorCode {
-	case 10023, // insufficient resources
-		10028, // insufficient memory
-		10047, // insufficient storage
-		10077, // store failed: maximum messages, maximum bytes, disk full
-		10122: // the account's limit
+	switch {
+	case refusal.Full(e.ErrorCode):
 		base = ErrStoreFull
-	case 10054: // message size exceeds maximum allowed
+	case refusal.TooLarge(e.ErrorCode):
 		base = ErrTooLarge
 	}
 	return fmt.Errorf("%w: JetStream refused it: %s (%d)", base, e.Description, e.ErrorCode)

@@ -170,13 +170,11 @@ func (r *requests) next() *request {
 
 // sendError tells what was not sent from what may have been.
 func sendError(err error) error {
-	for _, unsent := range []error{nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrHeadersNotSupported, nats.ErrBadSubject} {
-		if errors.Is(err, unsent) {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-	}
-	if errors.Is(err, nats.ErrMaxPayload) {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case link.NotSent(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", ErrTimeout, err)
 }
@@ -194,9 +192,6 @@ func (r *requests) answer(m *nats.Msg) {
 		q.done(m, nil)
 	}
 }
-
-// noResponders reports whether an answer is the server's word that nobody listens.
-func noResponders(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
 
 // fail ends every request that waits.
 func (r *requests) fail() {

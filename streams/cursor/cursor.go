@@ -23,6 +23,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/refusal"
 )
 
 // Bucket is the KV bucket of positions (position.NAME.STREAM) and leases (lease.NAME).
@@ -107,7 +109,7 @@ func (s *Store) put(ctx context.Context, key string, value []byte, revision uint
 // moved reports whether put failed because another has written the key.
 func moved(err error) bool {
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+	return errors.As(err, &api) && refusal.Moved(api.ErrorCode)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetwire/jetwire/streams/refusal"
 )
 
 const (
@@ -177,12 +179,12 @@ func parseAck(data []byte) (rev uint64, err error) {
 
 // apiError maps the error codes of JetStream.
 func apiError(e *jetstream.APIError) error {
-	switch e.ErrorCode {
-	case jetstream.JSErrCodeStreamWrongLastSequence, 10164: // the second where the server does not know the present one yet
+	switch {
+	case refusal.Moved(e.ErrorCode):
 		return errConflict
-	case jetstream.JSErrCodeStreamNotFound:
+	case e.ErrorCode == jetstream.JSErrCodeStreamNotFound:
 		return errNoBucket
-	case 10054: // message size exceeds maximum allowed
+	case refusal.TooLarge(e.ErrorCode):
 		return fmt.Errorf("%w: the bucket takes no value of this size; raise its limit: nats stream edit %s --max-msg-size %d", ErrTooLarge, streamName, MaxRecord+headerRoom)
 	}
 	return fmt.Errorf("JetStream refused it: %w", e)

@@ -161,7 +161,7 @@ func (r *requests) onAnswer(m *nats.Msg) {
 	w, ok := r.take(n)
 	switch {
 	case !ok:
-	case len(m.Data) == 0 && m.Header.Get("Status") == "503":
+	case link.NoResponders(m):
 		w.done(nil, errNoBucket)
 	default:
 		w.done(m, nil)

@@ -5,6 +5,7 @@
 package link
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -93,3 +94,17 @@ func (c *Conn) Close() {
 	<-c.gone
 	c.subs.Wait()
 }
+
+// NotSent reports whether an error of publishing means that nothing of the message has left.
+func NotSent(err error) bool {
+	for _, e := range []error{nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining,
+		nats.ErrMaxPayload, nats.ErrHeadersNotSupported, nats.ErrBadSubject} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// NoResponders reports whether an answer is the server's word that nobody listens.
+func NoResponders(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
