@@ -102,6 +102,25 @@ func (b *broker) Subscribe(c session.Conn, r session.Request, attached func(wire
 	})
 }
 
+// stream opens the stream of a channel, and waits until that is done.
+func (b *broker) stream(ctx context.Context, channel string) (*streams.Stream, error) {
+	type opened struct {
+		stream *streams.Stream
+		err    error
+	}
+	ready := make(chan opened, 1)
+	b.log.With(channel, func(s *streams.Stream, err error) { ready <- opened{s, err} })
+	select {
+	case o := <-ready:
+		if o.err != nil {
+			return nil, wireError(o.err)
+		}
+		return o.stream, nil
+	case <-ctx.Done():
+		return nil, wire.Timeout.Err()
+	}
+}
+
 func (b *broker) Publish(p session.Publication, done func(wire.PublishReply, error)) {
 	channel := p.Channel
 	b.log.Publish(streams.Publication{Channel: channel, ID: p.ID, From: p.From, QoS: uint8(p.QoS), Body: p.Body},

@@ -9,7 +9,6 @@ import (
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/session"
 	"github.com/jetwire/jetwire/gateway/wire"
-	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 )
 
@@ -33,25 +32,15 @@ func (b backends) Publish(p api.Publication, done func(wire.PublishReply, error)
 }
 
 func (b backends) History(ctx context.Context, h wire.History) (wire.HistoryReply, error) {
-	type opened struct {
-		stream *streams.Stream
-		err    error
+	s, err := b.g.broker.stream(ctx, h.Channel)
+	if err != nil {
+		return wire.HistoryReply{}, err
 	}
-	ready := make(chan opened, 1)
-	b.g.log.With(h.Channel, func(s *streams.Stream, err error) { ready <- opened{s, err} })
-	select {
-	case got := <-ready:
-		if got.err != nil {
-			return wire.HistoryReply{}, wireError(got.err)
-		}
-		r, err := b.g.broker.readHistory(got.stream, h)
-		if err != nil {
-			return r, wireError(err)
-		}
-		return r, nil
-	case <-ctx.Done():
-		return wire.HistoryReply{}, ctx.Err()
+	r, err := b.g.broker.readHistory(s, h)
+	if err != nil {
+		return r, wireError(err)
 	}
+	return r, nil
 }
 
 func (b backends) Sign(g auth.Grant) (string, error) {

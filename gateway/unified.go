@@ -14,7 +14,6 @@ import (
 	"github.com/jetwire/jetwire/gateway/transport"
 	"github.com/jetwire/jetwire/gateway/unified"
 	"github.com/jetwire/jetwire/gateway/wire"
-	"github.com/jetwire/jetwire/streams"
 	"github.com/jetwire/jetwire/streams/access"
 )
 
@@ -233,17 +232,7 @@ func (u *unifiedService) Caller(header string) (*auth.Grant, error) {
 
 // End implements unified.Gateway.
 func (u *unifiedService) End(ctx context.Context, channel string) (epoch string, seq uint64, err error) {
-	var stream *streams.Stream
-	err = await(ctx, func(done func(error)) {
-		u.gateway.log.With(channel, func(s *streams.Stream, err error) {
-			if err != nil {
-				done(wireError(err))
-				return
-			}
-			stream = s
-			done(nil)
-		})
-	})
+	stream, err := u.gateway.broker.stream(ctx, channel)
 	if err != nil {
 		return "", 0, err
 	}
