@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -25,23 +24,13 @@ func (p *program) commandCommand() *cli.Command {
 }
 
 func (p *program) command(c *cli.Context) error {
-	args, err := arguments(c, "DESTINATION", "DATA")
-	if err != nil {
-		return err
-	}
-	cl, err := p.dial(c, "")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.Close() }()
-	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-	defer cancel()
-	r, err := cl.Command(ctx, args[0], []byte(args[1]), client.CommandOptions{ID: c.String("id")})
-	if err != nil {
-		return fmt.Errorf("command to %s: %w", args[0], err)
-	}
-	pr := p.printer(c)
-	return errors.Join(pr.commanded(r), pr.flush())
+	return p.once(c, func(ctx context.Context, cl *client.Client, args []string, pr *printer) error {
+		r, err := cl.Command(ctx, args[0], []byte(args[1]), client.CommandOptions{ID: c.String("id")})
+		if err != nil {
+			return fmt.Errorf("command to %s: %w", args[0], err)
+		}
+		return pr.commanded(r)
+	}, "DESTINATION", "DATA")
 }
 
 func (p *program) callCommand() *cli.Command {
@@ -58,20 +47,12 @@ func (p *program) callCommand() *cli.Command {
 }
 
 func (p *program) call(c *cli.Context) error {
-	args, err := arguments(c, "DESTINATION", "DATA")
-	if err != nil {
-		return err
-	}
-	cl, err := p.dial(c, "")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.Close() }()
-	o := client.CallOptions{ID: c.String("id"), Timeout: c.Duration("timeout")} // which ends by the server's answer
-	answer, err := cl.Call(c.Context, args[0], []byte(args[1]), o)
-	if err != nil {
-		return fmt.Errorf("call to %s: %w", args[0], err)
-	}
-	pr := p.printer(c)
-	return errors.Join(pr.answered(args[0], answer), pr.flush())
+	return p.once(c, func(_ context.Context, cl *client.Client, args []string, pr *printer) error {
+		o := client.CallOptions{ID: c.String("id"), Timeout: c.Duration("timeout")} // which ends by the server's answer
+		answer, err := cl.Call(c.Context, args[0], []byte(args[1]), o)
+		if err != nil {
+			return fmt.Errorf("call to %s: %w", args[0], err)
+		}
+		return pr.answered(args[0], answer)
+	}, "DESTINATION", "DATA")
 }

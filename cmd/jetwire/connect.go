@@ -39,6 +39,23 @@ func clientFlags(more ...cli.Flag) []cli.Flag {
 	return append(append(more, common...), settingFlags(dataSettings)...)
 }
 
+// once connects, does one thing with the arguments, which have these names, and leaves. ctx ends with the command's timeout.
+func (p *program) once(c *cli.Context, do func(ctx context.Context, cl *client.Client, args []string, pr *printer) error, names ...string) error {
+	args, err := arguments(c, names...)
+	if err != nil {
+		return err
+	}
+	cl, err := p.dial(c, "")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cl.Close() }()
+	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
+	defer cancel()
+	pr := p.printer(c)
+	return errors.Join(do(ctx, cl, args, pr), pr.flush())
+}
+
 // dial connects as the flags say, as a device if one is named. The first attempt must succeed; afterwards the client comes back by itself.
 func (p *program) dial(c *cli.Context, device string) (*client.Client, error) {
 	timeout := c.Duration("timeout")

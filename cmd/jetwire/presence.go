@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/jetwire/jetwire/gateway/client"
 )
 
 func (p *program) presenceCommand() *cli.Command {
@@ -21,21 +22,11 @@ func (p *program) presenceCommand() *cli.Command {
 }
 
 func (p *program) presence(c *cli.Context) error {
-	args, err := arguments(c, "CHANNEL")
-	if err != nil {
-		return err
-	}
-	cl, err := p.dial(c, "")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.Close() }()
-	ctx, cancel := context.WithTimeout(c.Context, c.Duration("timeout"))
-	defer cancel()
-	who, err := cl.Presence(ctx, args[0])
-	if err != nil {
-		return fmt.Errorf("presence of %s: %w", args[0], err)
-	}
-	pr := p.printer(c)
-	return errors.Join(pr.presence(&who), pr.flush())
+	return p.once(c, func(ctx context.Context, cl *client.Client, args []string, pr *printer) error {
+		who, err := cl.Presence(ctx, args[0])
+		if err != nil {
+			return fmt.Errorf("presence of %s: %w", args[0], err)
+		}
+		return pr.presence(&who)
+	}, "CHANNEL")
 }
