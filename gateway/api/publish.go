@@ -56,12 +56,11 @@ func (a *API) publishTo(ctx context.Context, channel string, m *Message) func() 
 
 // publication checks a message.
 func (m *Message) publication() (p Publication, err error) {
-	encoding, known := wire.JSON, true
-	if m.Encoding == "" {
-		if wire.EncodingOf(m.Data) != wire.JSON {
-			return p, wire.BadRequest.With("data is nested deeper than " + strconv.Itoa(wire.MaxDepth) + " levels")
-		}
-	} else if encoding, known = wire.EncodingNamed(m.Encoding); !known {
+	encoding, known := wire.EncodingNamed(m.Encoding)
+	switch {
+	case m.Encoding == "" && wire.EncodingOf(m.Data) != wire.JSON:
+		return p, wire.BadRequest.With("data is nested deeper than " + strconv.Itoa(wire.MaxDepth) + " levels")
+	case m.Encoding != "" && !known:
 		return p, wire.BadRequest.With(`encoding must be "text" or "base64"`)
 	}
 	if p.Body, err = wire.DecodeBody(m.Data, encoding); err != nil {
