@@ -37,6 +37,7 @@ type Log struct {
 		active int // openings that run
 		born   int // unlisted streams opened so far
 		admit  sync.Mutex
+		crowd  atomic.Pointer[crowd] // nil: there was always a place
 	}
 
 	gaps, refills, restarts, resets, delivered, synced atomic.Uint64

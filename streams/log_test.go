@@ -380,6 +380,31 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
+// Clients name channels, and so namespaces: each name that there was no place for had NATS list its streams, and was remembered.
+func TestInventedNamespacesCostNothing(t *testing.T) {
+	srv := natstest.Run(t)
+	r := rigOn(t, srv, func(o *Options) { o.MaxUnlisted = 2 })
+	r.store("one.a", "")
+	r.store("two.a", "")
+	const invented = 500
+	for i := range invented {
+		if _, err := r.publish(Publication{Channel: fmt.Sprintf("n%d.a", i), QoS: 1}); !errors.Is(err, ErrTooManyNamespaces) {
+			t.Fatal(err)
+		}
+	}
+	if n := len(*r.log.spaces.Load()); n > invented/2 { // one a second
+		t.Errorf("%d namespaces are remembered", n)
+	}
+	// Who comes to a crowd may have what is there.
+	other := rigOn(t, srv, func(o *Options) { o.MaxUnlisted = 2 })
+	if _, err := other.publish(Publication{Channel: "three.a", QoS: 1}); !errors.Is(err, ErrTooManyNamespaces) {
+		t.Error(err)
+	}
+	if a := other.store("one.a", ""); a.Seq != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
 func TestWithKeepsOrder(t *testing.T) {
 	r := newRig(t, nil)
 	const n = 500

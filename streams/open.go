@@ -109,6 +109,11 @@ func (l *Log) wait(ns string, fn func(*Stream, error)) (*Stream, error) {
 	if !l.feed.Up() {
 		return nil, l.away()
 	}
+	if !listed {
+		if err := l.crowded(ns); err != nil {
+			return nil, err
+		}
+	}
 	sp := l.lockSpace(ns)
 	if sp == nil {
 		return nil, ErrClosed
@@ -145,6 +150,29 @@ func pause(err error) time.Duration {
 		return retryMissing
 	}
 	return retryFailed
+}
+
+// crowd is the unlisted namespaces that there were when there could be no more.
+type crowd struct {
+	names []string
+	at    time.Time
+}
+
+// refuse returns nil for a namespace that is there.
+func (c *crowd) refuse(ns string) error {
+	if slices.Contains(c.names, ns) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d exist already; list %s in the configuration", ErrTooManyNamespaces, len(c.names), ns)
+}
+
+// crowded refuses an unlisted namespace for which there was no place within the last second: names cost nothing to invent, and for each of
+// them NATS would be asked.
+func (l *Log) crowded(ns string) error {
+	if c := l.opening.crowd.Load(); c != nil && time.Since(c.at) < retryFailed {
+		return c.refuse(ns)
+	}
+	return nil
 }
 
 // begin takes one of the openings that may run at once.
@@ -197,12 +225,19 @@ func (l *Log) openSpace(p Policy, listed bool) (*Stream, error) {
 		// One at a time, so that the count holds.
 		l.opening.admit.Lock()
 		defer l.opening.admit.Unlock()
+		if err := l.crowded(p.Namespace); err != nil {
+			return nil, err
+		}
 		names, err := unlistedStreams(ctx, l.feed.js, l.listed)
 		if err != nil {
 			return nil, err
 		}
-		if len(names) >= l.opts.MaxUnlisted && !slices.Contains(names, p.Namespace) {
-			return nil, fmt.Errorf("%w: %d exist already; list %s in the configuration", ErrTooManyNamespaces, len(names), p.Namespace)
+		if len(names) >= l.opts.MaxUnlisted {
+			c := &crowd{names, time.Now()}
+			l.opening.crowd.Store(c)
+			if err := c.refuse(p.Namespace); err != nil {
+				return nil, err
+			}
 		}
 	}
 	s, err := l.openStream(ctx, p, l.indexBudget(listed))
