@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/jetwire/jetwire/streams/link"
+	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -100,16 +100,13 @@ func (p *publisher) onGroup(w pending, m *tap.Message) {
 		p.eachOf(g, w, func(w pending, _ int) { p.acknowledge(w, m) })
 		return
 	}
-	var batch struct {
-		Count int `json:"count"`
-	}
-	a, err := parsePubAck(m.Body)
-	if err == nil && (json.Unmarshal(m.Body, &batch) != nil || batch.Count != n || a.seq < uint64(n)) {
-		err = fmt.Errorf("%w: an answer for %d messages to a batch of %d", ErrTimeout, batch.Count, n)
+	a, err := parseAck(m.Body)
+	if err == nil && (a.Count != n || a.Seq < uint64(n)) {
+		err = fmt.Errorf("%w: an answer for %d messages to a batch of %d", ErrTimeout, a.Count, n)
 	}
 	switch {
 	case err == nil:
-		p.eachOf(g, w, func(w pending, i int) { p.accept(w, pubAck{seq: a.seq - uint64(n-1-i)}) })
+		p.eachOf(g, w, func(w pending, i int) { p.accept(w, puback.Ack{Seq: a.Seq - uint64(n-1-i)}) })
 	case errors.Is(err, ErrTimeout):
 		p.eachOf(g, w, func(w pending, _ int) { p.settle(w, Ack{}, err) })
 	default:

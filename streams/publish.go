@@ -13,6 +13,7 @@ import (
 
 	"github.com/jetwire/jetwire/streams/link"
 	"github.com/jetwire/jetwire/streams/origin"
+	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/tap"
 )
 
@@ -245,7 +246,7 @@ func (p *publisher) acknowledge(w pending, m *tap.Message) {
 		p.settle(w, Ack{}, fmt.Errorf("%w: no stream takes it", ErrUnavailable))
 		return
 	}
-	a, err := parsePubAck(m.Body)
+	a, err := parseAck(m.Body)
 	if err != nil {
 		p.settle(w, Ack{}, err)
 		return
@@ -254,8 +255,8 @@ func (p *publisher) acknowledge(w pending, m *tap.Message) {
 }
 
 // accept takes what JetStream says of a message that it has stored.
-func (p *publisher) accept(w pending, a pubAck) {
-	if a.seq <= w.head && !a.duplicate {
+func (p *publisher) accept(w pending, a puback.Ack) {
+	if a.Seq <= w.head && !a.Duplicate {
 		w.stream.suspect(func(ok bool) {
 			if ok {
 				p.stored(w, a)
@@ -269,19 +270,19 @@ func (p *publisher) accept(w pending, a pubAck) {
 }
 
 // stored answers a message that JetStream has acknowledged, in synced streams when it has been synced as well.
-func (p *publisher) stored(w pending, a pubAck) {
+func (p *publisher) stored(w pending, a puback.Ack) {
 	s, g := w.stream, w.stream.gen.Load()
-	ack := Ack{Seq: a.seq, Duplicate: a.duplicate, Epoch: g.epoch, Durability: s.Durability()}
+	ack := Ack{Seq: a.Seq, Duplicate: a.Duplicate, Epoch: g.epoch, Durability: s.Durability()}
 	answer := func(err error) {
 		if err != nil {
 			p.settle(w, Ack{}, fmt.Errorf("%w: %w", ErrTimeout, err))
 			return
 		}
-		raise(&g.acked, a.seq)
+		raise(&g.acked, ack.Seq)
 		p.settle(w, ack, nil)
 	}
 	if s.policy.Load().synced() {
-		p.log.syncer.after(g, a.seq, answer)
+		p.log.syncer.after(g, a.Seq, answer)
 	} else {
 		answer(nil)
 	}

@@ -175,7 +175,7 @@ func renew(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig
 func streamError(name string, err error) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
-		if refused := refused(api.ErrorCode, api.Description); errors.Is(refused, ErrStoreFull) {
+		if refused := refused(api); errors.Is(refused, ErrStoreFull) {
 			return fmt.Errorf("stream %s: %w", name, refused)
 		}
 		if api.Code < 500 {

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/jetwire/jetwire/streams/link"
 	"github.com/jetwire/jetwire/streams/origin"
+	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/refusal"
 )
 
@@ -114,22 +114,17 @@ func (q *Queue) acknowledged(m *nats.Msg, done func(Receipt, error)) {
 	})
 }
 
-// parseAck reads what JetStream answers to a message.
+// parseAck reads what JetStream answers to a command.
 func parseAck(data []byte) (Receipt, error) {
-	var a struct {
-		Stream    string              `json:"stream"`
-		Seq       uint64              `json:"seq"`
-		Duplicate bool                `json:"duplicate"`
-		Error     *jetstream.APIError `json:"error"`
+	a, err := puback.Parse(data)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return Receipt{}, refused(api)
 	}
-	if err := json.Unmarshal(data, &a); err != nil {
-		return Receipt{}, fmt.Errorf("%w: unreadable acknowledgement: %w", ErrTimeout, err)
+	if err == nil && string(a.Stream) != Stream {
+		err = puback.ErrUnreadable
 	}
-	switch {
-	case a.Error != nil:
-		return Receipt{}, refused(a.Error)
-	case a.Stream != Stream || a.Seq == 0:
-		return Receipt{}, fmt.Errorf("%w: unreadable acknowledgement", ErrTimeout)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
 	return Receipt{Seq: a.Seq, Duplicate: a.Duplicate}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/refusal"
 )
 
@@ -160,19 +161,15 @@ func (b *kv) put(key string, value []byte, rev uint64, done func(uint64, error))
 
 // parseAck reads what JetStream answers to a write.
 func parseAck(data []byte) (rev uint64, err error) {
-	var a struct {
-		Stream string              `json:"stream"`
-		Seq    uint64              `json:"seq"`
-		Error  *jetstream.APIError `json:"error"`
+	a, err := puback.Parse(data)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return 0, apiError(api)
 	}
-	if err := json.Unmarshal(data, &a); err != nil {
-		return 0, fmt.Errorf("unreadable acknowledgement: %w", err)
+	if err == nil && string(a.Stream) != streamName {
+		err = puback.ErrUnreadable
 	}
-	if a.Error != nil {
-		return 0, apiError(a.Error)
-	}
-	if a.Stream != streamName || a.Seq == 0 {
-		return 0, errors.New("unreadable acknowledgement")
+	if err != nil {
+		return 0, err
 	}
 	return a.Seq, nil
 }
