@@ -245,9 +245,7 @@ func (c *churnRun) verdict(ctx context.Context) error {
 	for _, l := range c.loops {
 		l.mu.Lock()
 		v := l.sink.(*visits)
-		t := findings{}
-		t.count(&v.counts)
-		t.report(r)
+		v.counts.report(r)
 		changes.Merge(v.took)
 		all := v.ended
 		for conn := range l.begun() {

@@ -59,7 +59,7 @@ func TestFramesInPieces(t *testing.T) {
 				}
 			}
 		}
-		if got := c.loop.sink.(*deliveries).counts; got != (deliveryCounts{received: 4}) || c.tracks[0].lost(4, 0) != 0 {
+		if got := c.loop.sink.(*deliveries).counts; got != (deliveryCounts{Received: 4}) || c.tracks[0].lost(4, 0) != 0 {
 			t.Errorf("pieces of %d: %+v", piece, got)
 		}
 		if c.rest != nil || c.part != nil || c.out != nil {

@@ -154,7 +154,7 @@ func (f *fleet) edge(also ...*loop) (e edge) {
 	for _, l := range append(also, f.loops...) {
 		l.mu.Lock()
 		if s, ok := l.sink.(counter); ok {
-			e.Delivered += s.counted().counts.received
+			e.Delivered += s.counted().counts.Received
 		}
 		e.Busy = append(e.Busy, l.busy)
 		l.mu.Unlock()
@@ -190,24 +190,16 @@ func (p *published) to(index int) uint64 {
 
 // findings is what the subscribers of one process, or of all, got.
 type findings struct {
-	Received   uint64           `json:"received"` // duplicates included
-	Duplicated uint64           `json:"duplicated"`
-	Reordered  uint64           `json:"reordered"`
-	Foreign    uint64           `json:"foreign"`
-	Gaps       uint64           `json:"gaps"`
-	Lost       uint64           `json:"lost"`
-	Wrong      uint64           `json:"wrong"`
-	Ended      uint64           `json:"ended"` // connections, by the server
-	Reasons    map[string]int   `json:"reasons,omitempty"`
-	Took       report.Histogram `json:"took"`
+	deliveryCounts
+	Lost    uint64           `json:"lost"`
+	Wrong   uint64           `json:"wrong"`
+	Ended   uint64           `json:"ended"` // connections, by the server
+	Reasons map[string]int   `json:"reasons,omitempty"`
+	Took    report.Histogram `json:"took"`
 }
 
 func (t *findings) add(x *findings) {
-	t.Received += x.Received
-	t.Duplicated += x.Duplicated
-	t.Reordered += x.Reordered
-	t.Foreign += x.Foreign
-	t.Gaps += x.Gaps
+	t.deliveryCounts.add(x.deliveryCounts)
 	t.Lost += x.Lost
 	t.Wrong += x.Wrong
 	t.Ended += x.Ended
@@ -223,7 +215,7 @@ func (f *fleet) judge(p *published) findings {
 	for _, l := range f.loops {
 		l.mu.Lock()
 		d := l.sink.(counter).counted()
-		x.count(&d.counts)
+		x.deliveryCounts.add(d.counts)
 		x.Took.Merge(d.hist)
 		for c := range l.begun() {
 			for i := range c.tracks {
@@ -240,21 +232,9 @@ func (f *fleet) judge(p *published) findings {
 	return x
 }
 
-func (t *findings) count(c *deliveryCounts) {
-	t.Received += c.received
-	t.Duplicated += c.duplicated
-	t.Reordered += c.reordered
-	t.Foreign += c.foreign
-	t.Gaps += c.gaps
-}
-
 // report adds it to what a report says of the whole run.
 func (t *findings) report(r *report.Report) {
-	r.Received += t.Received
-	r.Duplicated += t.Duplicated
-	r.Reordered += t.Reordered
-	r.Foreign += t.Foreign
-	r.Gaps += t.Gaps
+	t.deliveryCounts.report(r)
 	r.Lost += t.Lost
 	r.Wrong += t.Wrong
 	r.Disconnects += t.Ended

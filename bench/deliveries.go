@@ -20,19 +20,28 @@ type deliveries struct {
 
 // deliveryCounts is what a deliveries sink has seen so far.
 type deliveryCounts struct {
-	received   uint64 // duplicates included
-	duplicated uint64
-	reordered  uint64
-	foreign    uint64
-	gaps       uint64
+	Received   uint64 `json:"received"` // duplicates included
+	Duplicated uint64 `json:"duplicated"`
+	Reordered  uint64 `json:"reordered"`
+	Foreign    uint64 `json:"foreign"`
+	Gaps       uint64 `json:"gaps"`
 }
 
 func (c *deliveryCounts) add(d deliveryCounts) {
-	c.received += d.received
-	c.duplicated += d.duplicated
-	c.reordered += d.reordered
-	c.foreign += d.foreign
-	c.gaps += d.gaps
+	c.Received += d.Received
+	c.Duplicated += d.Duplicated
+	c.Reordered += d.Reordered
+	c.Foreign += d.Foreign
+	c.Gaps += d.Gaps
+}
+
+// report adds it to what a report says of the whole run.
+func (c *deliveryCounts) report(r *report.Report) {
+	r.Received += c.Received
+	r.Duplicated += c.Duplicated
+	r.Reordered += c.Reordered
+	r.Foreign += c.Foreign
+	r.Gaps += c.Gaps
 }
 
 var (
@@ -47,7 +56,7 @@ type counter interface{ counted() *deliveries }
 func (d *deliveries) counted() *deliveries { return d }
 
 func (d *deliveries) tally(t *tally, latest *lately) {
-	t.delivered += d.counts.received
+	t.delivered += d.counts.Received
 	latest.take(&d.latest)
 }
 
@@ -57,15 +66,15 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 		if string(m.channel) != t.ch.name {
 			continue
 		}
-		d.counts.received++
+		d.counts.Received++
 		d.fresh++
 		switch t.see(m) {
 		case duplicated:
-			d.counts.duplicated++
+			d.counts.Duplicated++
 		case reordered:
-			d.counts.reordered++
+			d.counts.Reordered++
 		case foreign:
-			d.counts.foreign++
+			d.counts.Foreign++
 			return
 		}
 		d.latest.record(now - m.sent)
@@ -77,10 +86,10 @@ func (d *deliveries) message(c *conn, m *push, now int64) {
 		}
 		return
 	}
-	d.counts.foreign++
+	d.counts.Foreign++
 }
 
-func (d *deliveries) gap(*conn) { d.counts.gaps++ }
+func (d *deliveries) gap(*conn) { d.counts.Gaps++ }
 
 func (d *deliveries) settled(*conn, int64) error {
 	if d.fresh > 0 {

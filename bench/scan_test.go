@@ -160,7 +160,7 @@ func TestDeliveryAllocatesNothing(t *testing.T) {
 	if allocs > 0.5 { // the memo's buffers grow at first
 		t.Errorf("%v allocations", allocs)
 	}
-	if d := l.sink.(*deliveries).counts; d.received != 2002 || d.duplicated != 1001 {
+	if d := l.sink.(*deliveries).counts; d.Received != 2002 || d.Duplicated != 1001 {
 		t.Errorf("%+v", d)
 	}
 }

@@ -262,7 +262,7 @@ func (s *stormRun) comeBack(ctx context.Context, live *liveTraffic) error {
 	for _, l := range s.loops {
 		l.mu.Lock()
 		d := l.sink.(*devices)
-		delivered, total = max(delivered, d.last), total+d.counts.received
+		delivered, total = max(delivered, d.last), total+d.counts.Received
 		l.mu.Unlock()
 	}
 	x.Delivered = second(delivered)
@@ -308,11 +308,10 @@ func natsRequests(counted map[string]report.Figure) (n report.Figure) {
 
 // verdict judges what the users got.
 func (s *stormRun) verdict(f *fleet) {
-	var all deliveryCounts
 	for _, l := range s.loops {
 		l.mu.Lock()
 		d := l.sink.(*devices)
-		all.add(d.counts)
+		d.counts.report(s.r)
 		for c := range l.begun() {
 			t := &c.tracks[0]
 			s.r.Lost += t.lost(uint64(s.o.Messages), s.refused[t.ch.index])
@@ -320,7 +319,6 @@ func (s *stormRun) verdict(f *fleet) {
 		}
 		l.mu.Unlock()
 	}
-	s.r.Received, s.r.Duplicated, s.r.Reordered, s.r.Gaps, s.r.Foreign = all.received, all.duplicated, all.reordered, all.gaps, all.foreign
 	f.noteDisconnects(s.r)
 	(&fleet{loops: s.loops}).noteAcks(s.r)
 }
@@ -336,10 +334,10 @@ func (s *liveTraffic) verdict(r *report.Report) {
 		r.Lost += t.lost(s.p.published(t.ch.index), refused[t.ch.index])
 		r.Wrong += t.wrong
 	}
-	r.Duplicated += d.counts.duplicated
-	r.Reordered += d.counts.reordered
-	r.Gaps += d.counts.gaps
-	r.Foreign += d.counts.foreign
+	r.Duplicated += d.counts.Duplicated
+	r.Reordered += d.counts.Reordered
+	r.Gaps += d.counts.Gaps
+	r.Foreign += d.counts.Foreign
 }
 
 // again lets some users come back once more: what they acknowledged must have been stored.
