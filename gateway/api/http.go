@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -87,10 +86,8 @@ func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, *wire.Error)
 	switch {
 	case errors.As(err, &over):
 		return nil, a.tooBig()
-	case err != nil && context.Cause(r.Context()) == nil:
-		return nil, wire.BadRequest.With("the request did not come whole, or not in time")
 	case err != nil:
-		return nil, wire.Timeout.Err()
+		return nil, wire.BadRequest.With("the request did not come whole, or not in time; nothing was done")
 	}
 	return body, nil
 }

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,6 +74,34 @@ func TestRefusedBeforeTheBodyIsRead(t *testing.T) {
 	}
 	if w := ask(h, "/v1/publish", key, io.MultiReader(strings.NewReader("{"), broken{})); w.Code != 400 {
 		t.Errorf("a body that does not come whole: %d %s", w.Code, w.Body)
+	}
+}
+
+// A body that stalled was answered with timeout, as if something might have been done.
+func TestBodyThatStalls(t *testing.T) {
+	_, h := handler(t, Options{Log: heldLog{}})
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ReadTimeout = 100 * time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "POST /v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+key+
+		"\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), "nothing was done") {
+		t.Errorf("%d %s, %v", resp.StatusCode, body, err)
 	}
 }
 
