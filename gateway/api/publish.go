@@ -14,9 +14,9 @@ import (
 type Message struct {
 	Data     jsontext.Value `json:"data"`
 	Encoding string         `json:"encoding,omitzero"` // text or base64
-	ID       string         `json:"id,omitzero"`
+	ID       *string        `json:"id,omitzero"`
 	QoS      *uint8         `json:"qos,omitzero"`  // absent: 2 with an id, 1 without
-	From     string         `json:"from,omitzero"` // the user in whose name it is published; absent: it has no sender
+	From     *string        `json:"from,omitzero"` // the user in whose name it is published; absent: it has no sender
 }
 
 // PublishRequest publishes one message.
@@ -66,25 +66,26 @@ func (m *Message) publication() (p Publication, err error) {
 	if p.Body, err = wire.DecodeBody(m.Data, encoding); err != nil {
 		return p, err
 	}
-	if m.ID != "" {
-		if err := wire.ValidID(m.ID); err != nil {
+	if m.ID != nil {
+		p.ID = *m.ID
+		if err := wire.ValidID(p.ID); err != nil {
 			return p, err
 		}
 	}
-	if m.From != "" {
-		if err := auth.CheckUser(m.From); err != nil {
+	if m.From != nil {
+		p.From = *m.From
+		if err := auth.CheckUser(p.From); err != nil {
 			return p, wire.BadRequest.With("from " + err.Error())
 		}
 	}
-	p.ID, p.From = m.ID, m.From
 	switch {
-	case m.QoS == nil && m.ID != "":
+	case m.QoS == nil && m.ID != nil:
 		p.QoS = wire.ExactlyOnce
 	case m.QoS == nil:
 		p.QoS = wire.AtLeastOnce
 	case *m.QoS > uint8(wire.ExactlyOnce):
 		return p, wire.BadRequest.With("qos must be 0, 1 or 2")
-	case *m.QoS == uint8(wire.ExactlyOnce) && m.ID == "":
+	case *m.QoS == uint8(wire.ExactlyOnce) && m.ID == nil:
 		return p, wire.BadRequest.With("qos 2 needs an id")
 	default:
 		p.QoS = wire.QoS(*m.QoS)

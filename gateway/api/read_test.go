@@ -80,6 +80,8 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		{&HistoryRequest{}, `{"channel":"chat.a","cursor":"x","epoch":"e"}`, "cursor excludes"},
 		{&HistoryRequest{}, `{"channel":"chat.a","cursor":"` + strings.Repeat("x", wire.MaxCursor+1) + `"}`, "cursor is longer"},
 		{&HistoryRequest{}, `{"channel":"chat.a","epoch":"` + strings.Repeat("x", wire.MaxEpoch+1) + `"}`, "epoch is longer"},
+		{&TokenRequest{}, `{"user":"alice","id":"t-1"}`, ""},
+		{&TokenRequest{}, `{"user":"alice","id":""}`, "id must not be empty"},
 		{&BatchRequest{}, `{"operations":[{"publish":{}},{"x":null}]}`, ""},
 		{&BatchRequest{}, `{"operations":[]}`, "operations: 1 to 1000"},
 		{&BatchRequest{}, `{"operations":[{}]}`, "operations.0 must be"},
@@ -103,6 +105,8 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		`{"data":"!","encoding":"base64"}`:                            "data is no string",
 		`{"data":"a","encoding":"json"}`:                              "encoding must be",
 		`{"data":1,"id":"a b"}`:                                       "id: ",
+		`{"data":1,"id":""}`:                                          "id: ", // it was taken for no id, and stored again with each retry
+		`{"data":1,"from":""}`:                                        "from ",
 		`{"data":1,"id":"` + strings.Repeat("x", wire.MaxID+1) + `"}`: "id: ",
 		`{"data":1,"from":"a\u0000"}`:                                 "from ",
 		`{"data":1,"qos":3}`:                                          "qos must be 0, 1 or 2",

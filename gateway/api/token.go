@@ -23,7 +23,7 @@ const (
 // rules alone decide; empty, nothing is allowed.
 type TokenRequest struct {
 	User      string   `json:"user"`
-	ID        string   `json:"id,omitzero"`         // the token's own, by which it can be revoked
+	ID        *string  `json:"id,omitzero"`         // the token's own, by which it can be revoked
 	ExpiresIn *int     `json:"expires_in,omitzero"` // seconds that it holds, 1 to 315360000; absent: 3600
 	Subscribe []string `json:"subscribe,omitzero"`
 	Publish   []string `json:"publish,omitzero"`
@@ -46,6 +46,8 @@ type TokenReply struct {
 
 func (q *TokenRequest) check() error {
 	switch {
+	case q.ID != nil && *q.ID == "":
+		return wire.BadRequest.With("id must not be empty")
 	case q.ExpiresIn != nil && (*q.ExpiresIn < 1 || *q.ExpiresIn > maxExpiresIn):
 		return wire.BadRequest.With(fmt.Sprintf("expires_in must be seconds, from 1 to %d", maxExpiresIn))
 	case q.RedeemWithin != nil && (*q.RedeemWithin < 1 || *q.RedeemWithin > maxRedeemWithin):
@@ -62,7 +64,10 @@ func (q *TokenRequest) grant(now time.Time) auth.Grant {
 		lifetime = *q.ExpiresIn
 	}
 	expires := now.Add(time.Duration(lifetime) * time.Second).Truncate(time.Second) // as tokens say it
-	g := auth.Grant{User: q.User, TokenID: q.ID, Expires: expires.UnixMilli()}
+	g := auth.Grant{User: q.User, Expires: expires.UnixMilli()}
+	if q.ID != nil {
+		g.TokenID = *q.ID
+	}
 	p := auth.Patterns{
 		auth.Subscribe: q.Subscribe, auth.Publish: q.Publish, auth.History: q.History,
 		auth.Presence: q.Presence, auth.Command: q.Command, auth.Call: q.Call,
@@ -95,6 +100,6 @@ func (a *API) token(ctx context.Context, c Caller, q *TokenRequest) (TokenReply,
 	if err != nil {
 		return TokenReply{}, err
 	}
-	a.opt.Logger.Info("token made", "key", c.Name, "user", q.User, "id", q.ID, "one_time", q.OneTime)
+	a.opt.Logger.Info("token made", "key", c.Name, "user", q.User, "id", g.TokenID, "one_time", q.OneTime)
 	return TokenReply{Token: token, User: q.User, Expires: g.Expires}, nil
 }
