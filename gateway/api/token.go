@@ -41,7 +41,7 @@ type TokenRequest struct {
 type TokenReply struct {
 	Token   string `json:"token"`
 	User    string `json:"user"`
-	Expires int64  `json:"expires"` // Unix milliseconds
+	Expires int64  `json:"expires"` // when it expires, or the connection that a one-time token makes: Unix milliseconds
 }
 
 func (q *TokenRequest) check() error {
