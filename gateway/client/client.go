@@ -44,7 +44,7 @@ const (
 	DefaultMaxFrame       = 16 << 20
 )
 
-// Options says where to connect and how. Only URL is needed; the zero value of each other field is the default named beside it.
+// Options says where to connect and how. Only URL is needed; the zero value of each other field means its Default constant, or what is named beside it.
 type Options struct {
 	URL   string                                // ws://host:port/path or wss://…
 	Token func(context.Context) (string, error) // asked before the first connect, before the token expires, and whenever the server wants a new one; nil: no token
@@ -63,12 +63,12 @@ type Options struct {
 	// context ends, except after an error that says that the same request will fail again.
 	FailFast bool
 
-	// The n-th attempt in a row waits for a random time between 0 and min(BackoffMax, BackoffMin << n).
+	// After n failures in a row, the next attempt waits for a random time between 0 and min(BackoffMax, BackoffMin << (n-1)).
 	BackoffMin, BackoffMax time.Duration
 	StableAfter            time.Duration // a connection that held this long starts the back-off anew
 	ConnectTimeout         time.Duration // for one attempt: network, TLS, upgrade and connect's reply
 	ReplyTimeout           time.Duration // after which a request that was sent counts as lost
-	MaxPending             int           // publishes and history requests that wait for their replies
+	MaxPending             int           // publishes, commands, calls, and requests for history and presence that wait for their replies
 	QueueMessages          int           // received for one subscription and not yet handed on (or the server's max_unacked, if that is more) …
 	QueueBytes             int           // … and their bodies' bytes
 	MaxFrame               int           // bytes of the largest frame taken from the server
