@@ -27,7 +27,7 @@ func (p *program) pubCommand() *cli.Command {
 			"lines are passed over, and the first message that fails ends it.",
 		Flags: clientFlags(
 			&cli.StringFlag{Name: "id", Usage: "message `ID`: retries with the same one are stored once (implies --qos 2)"},
-			qosFlag("0 (not stored), 1 (stored before it is answered) or 2 (stored once, however often it is retried)"),
+			qosFlag("0 (not stored), 1 (stored before it is answered) or 2 (stored once, however often it is retried; without --id one is made)"),
 		),
 		Action: p.pub,
 	}

@@ -17,7 +17,7 @@ type Scope string
 
 // The scopes.
 const (
-	ScopePublish       Scope = "publish"       // publish, broadcast, batches, inboxes
+	ScopePublish       Scope = "publish"       // publish, broadcast, send to inboxes
 	ScopeHistory       Scope = "history"       // read history
 	ScopePresence      Scope = "presence"      // read who is there
 	ScopeSubscriptions Scope = "subscriptions" // read who is subscribed to what

@@ -2,7 +2,7 @@
 // and answers. One file per command.
 //
 // What holds: connect comes first; every command with an id is answered once; a reply to subscribe comes before the
-// subscription's first message; the permission to subscribe, publish and read history is checked each time it is used.
+// subscription's first message; permission is checked each time it is used.
 // What a client can make a session hold is bounded: subscriptions by MaxSubscriptions, work under way by MaxInFlight,
 // past which nothing is read from the connection until answers have come.
 //
