@@ -66,7 +66,7 @@ func exitCode(err error) int {
 // answerCode is the exit code for what the server answered.
 func answerCode(c wire.Code) int {
 	switch c {
-	case wire.BadToken, wire.ExpiredToken, wire.Unauthenticated, wire.PermissionDenied, wire.Refused:
+	case wire.BadToken, wire.ExpiredToken, wire.Revoked, wire.Unauthenticated, wire.PermissionDenied, wire.Refused, wire.Disconnected:
 		return exitRefused
 	case wire.BadChannel:
 		return exitUsage

@@ -278,6 +278,8 @@ func TestExitCodes(t *testing.T) {
 		{wire.PermissionDenied.Err(), 3},
 		{wire.BadToken.Err(), 3},
 		{&client.CloseError{Code: wire.ExpiredToken}, 3},
+		{&client.CloseError{Code: wire.Revoked}, 3},
+		{wire.Disconnected.With("a backend has ended this subscription"), 3},
 		{wire.BadChannel.Err(), 2},
 		{wire.UnknownNamespace.Err(), 1},
 		{wire.StoreFull.Err(), 1},

@@ -100,7 +100,7 @@ func TestBodyThatStalls(t *testing.T) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 400 || !strings.Contains(string(body), "nothing was done") {
+	if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "nothing was done") {
 		t.Errorf("%d %s, %v", resp.StatusCode, body, err)
 	}
 }
