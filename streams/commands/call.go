@@ -81,11 +81,11 @@ func (q *Queue) Call(c Call, done func(answer []byte, err error)) {
 	c.Timeout = min(max(c.Timeout, time.Millisecond), q.opts.MaxCallTimeout)
 	m := &nats.Msg{Subject: CallPrefix + c.Destination, Header: headers(c.From, c.ID), Data: append([]byte(nil), c.Body...)}
 	m.Header[HeaderTimeout] = []string{strconv.FormatInt(c.Timeout.Milliseconds(), 10)}
-	q.requests.ask(m, c.Timeout, func(m *nats.Msg, err error) {
+	q.conn.Ask(m, c.Timeout, func(m *nats.Msg, err error) {
 		q.calls.end(namespace, c.From)
 		q.called.Add(1)
 		var answer []byte
-		if err == nil {
+		if err = failure(err); err == nil {
 			answer, err = readAnswer(m, q.opts.MaxReply)
 		}
 		switch {

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jetwire/jetwire/streams/dead"
 	"github.com/jetwire/jetwire/streams/link"
+	"github.com/jetwire/jetwire/streams/requests"
 )
 
 // Names that backends use.
@@ -167,8 +169,7 @@ type Queue struct {
 	// Fixed after construction.
 	opts       Options
 	durability string
-	conn       *link.Conn
-	requests   *requests
+	conn       *requests.Conn
 	js         jetstream.JetStream
 	calls      calls
 	ctx        context.Context
@@ -189,11 +190,10 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.calls.namespaces, q.calls.users = map[string]int{}, map[string]int{}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	var err error
-	if q.requests, err = newRequests(link.Options{Connect: o.Connect, Name: "commands", Up: q.lost, Logger: o.Logger}); err != nil {
-		return nil, err
+	if q.conn, err = requests.Dial(link.Options{Connect: o.Connect, Name: "commands", Up: q.lost, Logger: o.Logger}); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	q.conn = q.requests.conn
-	if q.js, err = jetstream.New(q.conn.Conn, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
+	if q.js, err = jetstream.New(q.conn.Conn.Conn, jetstream.WithDefaultTimeout(apiTimeout)); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	if err := q.ensure(ctx); err != nil {
@@ -208,7 +208,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 // Close ends the connection. What waits for an answer gets ErrClosed; when it returns, nothing is called back any more.
 func (q *Queue) Close() error {
 	q.cancel()
-	q.requests.close()
+	q.conn.Close()
 	q.work.Wait()
 	return nil
 }

@@ -23,5 +23,5 @@
 //
 // The package must know nothing of sockets, sessions, grants or the wire protocol.
 //
-// Its locks are requests.mu and calls.mu; none is held while another is taken, or while anything is called back.
+// Its one lock, calls.mu, is not held while another is taken, or while anything is called back.
 package commands

@@ -11,6 +11,7 @@ import (
 	"github.com/jetwire/jetwire/streams/origin"
 	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/refusal"
+	"github.com/jetwire/jetwire/streams/requests"
 )
 
 // Command is work for whoever handles the destination.
@@ -40,13 +41,28 @@ func (q *Queue) Put(c Command, done func(Receipt, error)) {
 	if c.ID != "" {
 		m.Header[origin.MsgID] = []string{origin.Key(c.From, c.Destination, c.ID)}
 	}
-	q.requests.ask(m, q.opts.Timeout, func(m *nats.Msg, err error) {
-		if err != nil {
+	q.conn.Ask(m, q.opts.Timeout, func(m *nats.Msg, err error) {
+		if err = failure(err); err != nil {
 			q.settle(Receipt{}, err, done)
 			return
 		}
 		q.acknowledged(m, done)
 	})
+}
+
+// failure maps the errors of package requests to this one's.
+func failure(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, requests.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, requests.ErrNoAnswer):
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // headers say who sent a message.

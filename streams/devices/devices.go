@@ -138,10 +138,10 @@ func open(ctx context.Context, o Options, around func(bucket) bucket) (*Store, e
 	}
 	made, err := b.ensure(ctx)
 	if err != nil {
-		b.close()
+		b.conn.Close()
 		return nil, err
 	}
-	s.hangUp = b.close
+	s.hangUp = b.conn.Close
 	s.usage = b.usage
 	s.start(around(b), made)
 	return s, nil

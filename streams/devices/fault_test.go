@@ -435,7 +435,7 @@ func TestAuthoritativeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.close()
+	defer b.conn.Close()
 	get := func(user string, authoritative bool) (e entry, err error) {
 		done := make(chan struct{})
 		b.get(encodeToken(user)+"."+encodeToken("phone"), authoritative, func(got entry, failed error) {

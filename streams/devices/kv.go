@@ -16,17 +16,17 @@ import (
 
 	"github.com/jetwire/jetwire/streams/puback"
 	"github.com/jetwire/jetwire/streams/refusal"
+	"github.com/jetwire/jetwire/streams/requests"
 )
 
 const (
-	bucketName   = "jetwire_devices"
-	streamName   = "KV_" + bucketName
-	subjects     = "$KV." + bucketName + "."
-	directGet    = "$JS.API.DIRECT.GET." + streamName
-	messageGet   = "$JS.API.STREAM.MSG.GET." + streamName
-	streamInfo   = "$JS.API.STREAM.INFO." + streamName
-	streamPurge  = "$JS.API.STREAM.PURGE." + streamName
-	takenSubject = "jetwire.devices.taken"
+	bucketName  = "jetwire_devices"
+	streamName  = "KV_" + bucketName
+	subjects    = "$KV." + bucketName + "."
+	directGet   = "$JS.API.DIRECT.GET." + streamName
+	messageGet  = "$JS.API.STREAM.MSG.GET." + streamName
+	streamInfo  = "$JS.API.STREAM.INFO." + streamName
+	streamPurge = "$JS.API.STREAM.PURGE." + streamName
 
 	expectRevision = "Nats-Expected-Last-Subject-Sequence"
 	headerRoom     = 1 << 10 // what a message may have beside a record
@@ -35,38 +35,18 @@ const (
 
 // kv is the bucket in JetStream.
 type kv struct {
-	*requests
-	o  *Options
-	js jetstream.JetStream
+	conn *requests.Conn
+	o    *Options
+	js   jetstream.JetStream
 }
 
 var _ bucket = (*kv)(nil)
 
-// events are what a connection tells.
-type events struct {
-	up    func(bool)
-	taken func(key string, m mark)
-}
-
-// dial opens the connection to NATS.
-func dial(o *Options, ev events) (*kv, error) {
-	r, err := newRequests(o, ev)
-	if err != nil {
-		return nil, err
-	}
-	b := &kv{requests: r, o: o}
-	if b.js, err = jetstream.New(r.nc.Conn, jetstream.WithDefaultTimeout(timeout)); err != nil {
-		r.close()
-		return nil, err
-	}
-	return b, nil
-}
-
 func (b *kv) get(key string, authoritative bool, done func(entry, error)) {
 	if authoritative && b.o.Replicas > 1 {
 		body := []byte(`{"last_by_subj":"` + subjects + key + `"}`) // a key has nothing to quote
-		b.ask(&nats.Msg{Subject: messageGet, Data: body}, func(m *nats.Msg, err error) {
-			if err != nil {
+		b.conn.Ask(&nats.Msg{Subject: messageGet, Data: body}, timeout, func(m *nats.Msg, err error) {
+			if err = failure(m, err); err != nil {
 				done(entry{}, err)
 				return
 			}
@@ -74,8 +54,8 @@ func (b *kv) get(key string, authoritative bool, done func(entry, error)) {
 		})
 		return
 	}
-	b.ask(&nats.Msg{Subject: directGet + "." + subjects + key}, func(m *nats.Msg, err error) {
-		if err != nil {
+	b.conn.Ask(&nats.Msg{Subject: directGet + "." + subjects + key}, timeout, func(m *nats.Msg, err error) {
+		if err = failure(m, err); err != nil {
 			done(entry{}, err)
 			return
 		}
@@ -150,8 +130,8 @@ func parseMessage(data []byte) (entry, error) {
 
 func (b *kv) put(key string, value []byte, rev uint64, done func(uint64, error)) {
 	m := &nats.Msg{Subject: subjects + key, Data: value, Header: nats.Header{expectRevision: {strconv.FormatUint(rev, 10)}}}
-	b.ask(m, func(m *nats.Msg, err error) {
-		if err != nil {
+	b.conn.Ask(m, timeout, func(m *nats.Msg, err error) {
+		if err = failure(m, err); err != nil {
 			done(0, err)
 			return
 		}
@@ -306,7 +286,7 @@ func (b *kv) api(ctx context.Context, subject string, body []byte, to any) error
 		err error
 	}
 	c := make(chan answer, 1)
-	b.ask(&nats.Msg{Subject: subject, Data: body}, func(m *nats.Msg, err error) { c <- answer{m, err} })
+	b.conn.Ask(&nats.Msg{Subject: subject, Data: body}, timeout, func(m *nats.Msg, err error) { c <- answer{m, failure(m, err)} })
 	var a answer
 	select {
 	case a = <-c:
@@ -342,13 +322,13 @@ func (b *kv) revisions(ctx context.Context, names []string) ([]revision, error) 
 	if err != nil {
 		return nil, err
 	}
-	inbox := b.nc.NewInbox()
-	sub, err := b.nc.SubscribeSync(inbox)
+	inbox := b.conn.NewInbox()
+	sub, err := b.conn.SubscribeSync(inbox)
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := b.nc.PublishRequest(directGet, inbox, body); err != nil {
+	if err := b.conn.PublishRequest(directGet, inbox, body); err != nil {
 		return nil, unavailable(err)
 	}
 	var out []revision
@@ -368,27 +348,4 @@ func (b *kv) revisions(ctx context.Context, names []string) ([]revision, error) 
 			return nil, unavailable(fmt.Errorf("direct get: %s %s", status, m.Header.Get("Description")))
 		}
 	}
-}
-
-// announcement is what other gateways are told.
-type announcement struct {
-	Key   string `json:"key"`
-	Owner string `json:"owner"`
-	Taken int64  `json:"taken"`
-}
-
-func (b *kv) announce(key string, m mark) {
-	body, err := json.Marshal(announcement{key, m.owner, m.taken})
-	if err == nil {
-		b.tell(&nats.Msg{Subject: takenSubject, Data: body})
-	}
-}
-
-// parseAnnouncement reads what another gateway tells.
-func parseAnnouncement(data []byte) (key string, m mark, ok bool) {
-	var a announcement
-	if len(data) > 4<<10 || json.Unmarshal(data, &a) != nil || a.Owner == "" || a.Taken <= 0 || a.Taken > maxTaken {
-		return "", mark{}, false
-	}
-	return a.Key, mark{a.Taken, a.Owner}, true
 }
