@@ -175,9 +175,11 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	})
 }
 
-// A proxy may send the upgrade as a later request of a connection that net/http has already.
+// A proxy may send the upgrade as a later request of a connection that net/http has already. Such a socket counted twice: where it was the
+// last one that may be, it was refused.
 func TestUpgradeOfAnHTTPConnection(t *testing.T) {
 	both(t, func(t *testing.T, o Options) {
+		o.MaxConns, o.MaxConnsPerAddr = 1, 1
 		s := serve(t, o)
 		conn, err := net.Dial("tcp", s.addr)
 		if err != nil {
@@ -200,6 +202,9 @@ func TestUpgradeOfAnHTTPConnection(t *testing.T) {
 		}
 		if got, err := wsutil.ReadServerText(conn); err != nil || string(got) != "hi" {
 			t.Fatalf("got %q, %v", got, err)
+		}
+		if st := s.Stats(); st.Connections != 1 || st.HTTP != 0 || st.Accepted != 1 {
+			t.Errorf("%+v", st)
 		}
 	})
 }

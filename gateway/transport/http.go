@@ -62,14 +62,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	addr := netip.Addr{}
 	if hc, ok := conn.(*httpConn); ok {
 		addr = hc.addr
+		hc.once.Do(func() { s.onHTTP.Add(-1) }) // it stays counted, from now on as a WebSocket
 	}
-	if refusal := s.admit(addr); refusal != nil {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write(refusal)
-		_ = conn.Close()
-		return
-	}
-	s.serveNetConn(&replayConn{Conn: conn, early: request}, addr) // the HTTP connection counts itself out when it is closed
+	s.serveNetConn(&replayConn{Conn: conn, early: request}, addr)
 }
 
 // httpListener is the net.Listener that net/http accepts from.
@@ -122,7 +117,7 @@ func (c *replayConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// httpConn is a socket that net/http has. It counts itself out when it is closed.
+// httpConn is a socket that net/http has. It counts itself out when it is closed, unless it became a WebSocket.
 type httpConn struct {
 	replayConn
 	addr netip.Addr
