@@ -98,7 +98,7 @@ type Options struct {
 // Limits bounds what clients can make grow. The zero value of each means its default.
 type Limits struct {
 	Connections        int           // in all; 0: what the descriptor limit allows, less a reserve for the process
-	ConnectionsPerAddr int           // of one remote address; 0: no limit
+	ConnectionsPerAddr int           // of one remote address, IPv6 by /64; 0: no limit
 	HandshakeTimeout   time.Duration // from accept until connect is answered
 	HandshakeBytes     int           // of the upgrade request
 	MessageBytes       int           // of one WebSocket message from a client

@@ -53,7 +53,7 @@ var serverSettings = []setting{
 	{"sync", "sync the embedded store before anything is answered or delivered, so that it survives a power cut, where a namespace says nothing else (on Linux)", func(c *config.Config) any { return &c.Sync }},
 	{"allow-shrink", "let a namespace's smaller limit delete stored messages", func(c *config.Config) any { return &c.AllowShrink }},
 	{"max-connections", "connections in all; 0: as many as the descriptor limit allows", func(c *config.Config) any { return &c.Limits.Connections }},
-	{"max-connections-per-address", "connections of one address; 0: no limit", func(c *config.Config) any { return &c.Limits.ConnectionsPerAddress }},
+	{"max-connections-per-address", "connections of one address, IPv6 by /64; 0: no limit", func(c *config.Config) any { return &c.Limits.ConnectionsPerAddress }},
 	{"max-subscriptions", "subscriptions of one connection", func(c *config.Config) any { return &c.Limits.Subscriptions }},
 	{"max-in-flight", "commands of one connection that wait for answers", func(c *config.Config) any { return &c.Limits.InFlight }},
 	{"max-message", "`SIZE` of a WebSocket message from a client", func(c *config.Config) any { return &c.Limits.MessageBytes }},

@@ -59,3 +59,30 @@ func TestConnectsTooOften(t *testing.T) {
 		}
 	})
 }
+
+// Who has an IPv6 network had as many addresses to connect from as it liked, and what was counted with a zone was not counted out.
+func TestConnectionsOfAnIPv6Network(t *testing.T) {
+	s, err := New(Options{MaxConnsPerAddr: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	admitted := func(addr string) bool { return s.admit(netip.MustParseAddr(addr)) == nil }
+	for _, c := range []struct {
+		addr string
+		want bool
+	}{
+		{"2001:db8::1", true}, {"2001:db8::1", false}, {"2001:db8::2", false}, {"2001:db8:0:0:ffff::", false}, {"2001:db8:0:1::1", true},
+		{"192.0.2.1", true}, {"192.0.2.1", false}, {"192.0.2.2", true}, {"fe80::1%lo", true}, {"fe80::1", false},
+	} {
+		if got := admitted(c.addr); got != c.want {
+			t.Errorf("%s: %t", c.addr, got)
+		}
+	}
+	for _, addr := range []string{"2001:db8::1", "2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", "fe80::1"} {
+		s.left(netip.MustParseAddr(addr))
+	}
+	if len(s.perAddr) != 0 || !admitted("2001:db8::2") || !admitted("fe80::1%lo") {
+		t.Errorf("left, and still counted: %v", s.perAddr)
+	}
+}

@@ -45,7 +45,7 @@ type Server struct {
 	mu       sync.Mutex
 	listener net.Listener
 	count    int
-	perAddr  map[netip.Addr]int
+	perAddr  map[netip.Addr]int // by site
 	closes   map[wire.Code]uint64
 	closed   bool
 }
@@ -229,14 +229,14 @@ func (s *Server) admit(addr netip.Addr) (refusal []byte) {
 	defer s.mu.Unlock()
 	if s.closed ||
 		s.opt.MaxConns > 0 && s.count >= s.opt.MaxConns ||
-		s.opt.MaxConnsPerAddr > 0 && s.perAddr[addr] >= s.opt.MaxConnsPerAddr {
+		s.opt.MaxConnsPerAddr > 0 && s.perAddr[site(addr)] >= s.opt.MaxConnsPerAddr {
 		s.refusedConns.Add(1)
 		return []byte(overloaded)
 	}
 	s.accepted.Add(1)
 	s.count++
 	if s.opt.MaxConnsPerAddr > 0 {
-		s.perAddr[addr]++
+		s.perAddr[site(addr)]++
 	}
 	return nil
 }
@@ -253,10 +253,19 @@ func (s *Server) left(addr netip.Addr) {
 	defer s.mu.Unlock()
 	s.count--
 	if s.opt.MaxConnsPerAddr > 0 {
-		if s.perAddr[addr]--; s.perAddr[addr] <= 0 {
-			delete(s.perAddr, addr)
+		at := site(addr)
+		if s.perAddr[at]--; s.perAddr[at] <= 0 {
+			delete(s.perAddr, at)
 		}
 	}
+}
+
+// site is what an address counts as: in IPv6 its /64, which is what one customer has at least, and without the zone, which a Conn does not keep.
+func site(addr netip.Addr) netip.Addr {
+	if p, err := addr.WithZone("").Prefix(64); err == nil && addr.Is6() {
+		return p.Addr()
+	}
+	return addr
 }
 
 // gone is called once for each Conn, by its reading goroutine, when its socket is closed or net/http's.

@@ -61,7 +61,7 @@ type Options struct {
 	MaxMessage       int           // bytes of a message, fragments joined
 	QueueBytes       int           // bytes that may wait for one socket before Offer refuses
 	MaxConns         int           // sockets in all; 0: what the descriptor limit allows, less a reserve for the process
-	MaxConnsPerAddr  int           // sockets of one remote address; 0: no limit
+	MaxConnsPerAddr  int           // sockets of one remote address, IPv6 by /64; 0: no limit
 
 	Logger *slog.Logger
 }
