@@ -136,7 +136,7 @@ func TestRulesComeFirst(t *testing.T) {
 	n := connected(t, "brief")
 	n.b.rules["asked"] = auth.Rules{auth.Publish: auth.Server}
 	n.receive(`{"id":1,"publish":{"channel":"asked.a","data":1}}`)
-	n.want(`{"id":1,"error":{"code":"permission_denied","message":"neither…`)
+	n.want(`{"id":1,"error":{"code":"permission_denied","message":"the token or the…`)
 	n.gate.known = map[string]bool{"asked.yes": true, "asked.never": false}
 	n.b.rules["asked"] = auth.Rules{}
 	n.receive(`{"id":2,"publish":{"channel":"asked.yes","data":1}}{"id":3,"publish":{"channel":"asked.never","data":1}}`)

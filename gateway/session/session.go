@@ -268,7 +268,7 @@ func (s *Session) allow(grant *auth.Grant, op auth.Op, channel string) *wire.Err
 	case errors.Is(err, auth.ErrExpired):
 		return wire.ExpiredToken.Err()
 	default:
-		return wire.PermissionDenied.With("neither the token nor the namespace's rules allow to " + op.String() + " " + channel)
+		return wire.PermissionDenied.With("the token or the namespace's rules do not allow this: " + op.String() + " " + channel)
 	}
 }
 

@@ -98,7 +98,7 @@ var codes = []codeInfo{
 	{Unauthenticated, "unauthenticated", WithToken, "connect with a token first"},
 	{BadToken, "bad_token", WithToken, "the token is malformed, forged or not for this server"},
 	{ExpiredToken, "expired_token", WithToken, "the token has expired"},
-	{PermissionDenied, "permission_denied", Never, "neither the token nor the namespace's rules allow it"},
+	{PermissionDenied, "permission_denied", Never, "the token or the namespace's rules do not allow it"},
 	{UnknownNamespace, "unknown_namespace", Never, "the namespace is not configured and the default one is switched off"},
 	{WrongEpoch, "wrong_epoch", Never, "the position belongs to another epoch of the stream; start anew"},
 	{AlreadyConnected, "already_connected", Never, "this connection is connected already"},
