@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,6 +83,20 @@ func TestPostedMessagesLimited(t *testing.T) {
 				t.Errorf("%s: %d %+v", user, status, a)
 			}
 		}
+	}
+}
+
+// A client can show bad tokens as fast as it can send, and each wrote a line into the server's log.
+func TestRefusedTokensDoNotFillTheLog(t *testing.T) {
+	var log logged
+	g := start(t, natstest.Run(t), func(o *gateway.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	alice := g.signIn("alice")
+	const tokens = 1000
+	for range tokens {
+		alice.refused(wire.BadToken, "renew", `"token":"forged"`)
+	}
+	if n := strings.Count(log.String(), "token refused"); n == 0 || n > tokens/2 {
+		t.Errorf("%d lines", n)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/jetwire/jetwire/gateway/api/service"
 	"github.com/jetwire/jetwire/gateway/hub"
 	"github.com/jetwire/jetwire/gateway/session"
@@ -165,6 +167,7 @@ func (g *Gateway) sessionOptions() session.Options {
 		Limiter:          g.limits.limiter(),
 		Authorizer:       g.authorizers.authorizer(),
 		Logger:           g.opt.Logger,
+		Refusals:         &rate.Sometimes{First: 20, Interval: time.Second},
 		Refused:          g.metrics.refused,
 		Now:              time.Now,
 	}

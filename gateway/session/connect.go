@@ -93,7 +93,12 @@ func (s *Session) refusal(err error) *wire.Error {
 	case errors.Is(err, auth.ErrUnavailable):
 		return wire.Unavailable.With("the token cannot be checked now; try again")
 	}
-	s.opt.Logger.Info("token refused", "error", err)
+	log := func() { s.opt.Logger.Info("token refused", "error", err) }
+	if s.opt.Refusals != nil {
+		s.opt.Refusals.Do(log)
+	} else {
+		log()
+	}
 	return wire.BadToken.Err()
 }
 

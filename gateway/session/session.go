@@ -21,6 +21,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/jetwire/jetwire/gateway/auth"
 	"github.com/jetwire/jetwire/gateway/wire"
 )
@@ -99,6 +101,7 @@ type Options struct {
 	Authorizer       Authorizer // nil: token and rules alone decide
 	Observer         Observer   // nil: nobody observes
 	Logger           *slog.Logger
+	Refusals         *rate.Sometimes  // which of the tokens that are refused are logged, since clients can show many; nil: all
 	Refused          func(wire.Code)  // counts an error that a client was answered with
 	Now              func() time.Time // time.Now
 }
