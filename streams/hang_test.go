@@ -125,7 +125,6 @@ func TestScanEndsWithTheConnection(t *testing.T) {
 		r.store("chat.x", "body")
 	}
 	for _, at := range []string{"its beginning", "its middle"} {
-		eventually(t, "the connection", func() bool { return r.log.reads.Up() })
 		frozen, ended := make(chan struct{}), make(chan error, 1)
 		freeze := sync.OnceFunc(func() {
 			v.set(true)
@@ -134,13 +133,25 @@ func TestScanEndsWithTheConnection(t *testing.T) {
 		if at == "its beginning" {
 			freeze()
 		}
-		go func() {
+		scan := func() {
 			ended <- s.scan(t.Context(), scanning{from: 1, to: 4, batch: 1, purpose: "test", each: func(*tap.Message, place) bool {
 				freeze()
 				return true
 			}})
-		}()
-		<-frozen
+		}
+		go scan()
+		for begun := false; !begun; {
+			select {
+			case <-frozen:
+				begun = true
+			case err := <-ended: // the connection that was cut before may only now be known to be down
+				if !errors.Is(err, ErrUnavailable) {
+					t.Fatal(err)
+				}
+				eventually(t, "the connection", func() bool { return r.log.reads.Up() })
+				go scan()
+			}
+		}
 		v.cut()
 		if err := <-ended; !errors.Is(err, ErrUnavailable) {
 			t.Errorf("cut at %s: %v", at, err)

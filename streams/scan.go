@@ -57,7 +57,7 @@ func (s *Stream) scan(ctx context.Context, q scanning) error {
 		Replicas:          1,
 		Description:       q.purpose,
 	}); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return errors.Join(sendError(err), context.Cause(ctx))
 	}
 	defer func() {
 		api, cancel := context.WithTimeout(ctx, requestTimeout)
