@@ -25,14 +25,7 @@ func parseAck(data []byte) (puback.Ack, error) {
 
 // refused maps the error codes of JetStream to the errors of this package.
 func refused(e *jetstream.APIError) error {
-	base := ErrUnavailable
-	switch {
-	case refusal.Full(e.ErrorCode):
-		base = ErrStoreFull
-	case refusal.TooLarge(e.ErrorCode):
-		base = ErrTooLarge
-	}
-	return fmt.Errorf("%w: JetStream refused it: %s (%d)", base, e.Description, e.ErrorCode)
+	return refusal.Wrap(e, ErrStoreFull, ErrTooLarge, ErrUnavailable)
 }
 
 // sendError maps what nats.go says when a message cannot be sent.

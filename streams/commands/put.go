@@ -134,7 +134,7 @@ func (q *Queue) acknowledged(m *nats.Msg, done func(Receipt, error)) {
 func parseAck(data []byte) (Receipt, error) {
 	a, err := puback.Parse(data)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return Receipt{}, refused(api)
+		return Receipt{}, refusal.Wrap(api, ErrStoreFull, ErrTooLarge, ErrUnavailable)
 	}
 	if err == nil && string(a.Stream) != Stream {
 		err = puback.ErrUnreadable
@@ -143,16 +143,4 @@ func parseAck(data []byte) (Receipt, error) {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
 	return Receipt{Seq: a.Seq, Duplicate: a.Duplicate}, nil
-}
-
-// refused maps JetStream's error codes.
-func refused(e *jetstream.APIError) error {
-	base := ErrUnavailable
-	switch {
-	case refusal.Full(e.ErrorCode):
-		base = ErrStoreFull
-	case refusal.TooLarge(e.ErrorCode):
-		base = ErrTooLarge
-	}
-	return fmt.Errorf("%w: JetStream refused it: %s (%d)", base, e.Description, e.ErrorCode)
 }

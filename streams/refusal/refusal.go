@@ -1,10 +1,26 @@
 // Package refusal says what JetStream's error codes mean to those who write to it.
 package refusal
 
-import "github.com/nats-io/nats.go/jetstream"
+import (
+	"fmt"
 
-// Full reports that a limit of the stream, the account or the server is reached, or the disk is full.
-func Full(code jetstream.ErrorCode) bool {
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Wrap says why a message was not stored, and wraps one of its caller's errors: full, tooLarge, or what holds for any other reason.
+func Wrap(e *jetstream.APIError, full, tooLarge, other error) error {
+	base := other
+	switch {
+	case isFull(e.ErrorCode):
+		base = full
+	case TooLarge(e.ErrorCode):
+		base = tooLarge
+	}
+	return fmt.Errorf("%w: JetStream refused it: %s (%d)", base, e.Description, e.ErrorCode)
+}
+
+// isFull reports that a limit of the stream, the account or the server is reached, or the disk is full.
+func isFull(code jetstream.ErrorCode) bool {
 	switch code {
 	case 10023, // insufficient resources
 		10028, // insufficient memory
