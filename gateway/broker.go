@@ -104,20 +104,26 @@ func (b *broker) Subscribe(c session.Conn, r session.Request, attached func(wire
 
 // stream opens the stream of a channel, and waits until that is done.
 func (b *broker) stream(ctx context.Context, channel string) (*streams.Stream, error) {
-	type opened struct {
-		stream *streams.Stream
-		err    error
+	s, err := await(ctx, func(done func(*streams.Stream, error)) { b.log.With(channel, done) })
+	if err != nil {
+		return nil, wireError(err)
 	}
-	ready := make(chan opened, 1)
-	b.log.With(channel, func(s *streams.Stream, err error) { ready <- opened{s, err} })
+	return s, nil
+}
+
+// await waits for what begin begins, which calls done once; what done is called with behind ctx's end is lost.
+func await[R any](ctx context.Context, begin func(done func(R, error))) (r R, err error) {
+	type outcome struct {
+		r   R
+		err error
+	}
+	ended := make(chan outcome, 1)
+	begin(func(r R, err error) { ended <- outcome{r, err} })
 	select {
-	case o := <-ready:
-		if o.err != nil {
-			return nil, wireError(o.err)
-		}
-		return o.stream, nil
+	case o := <-ended:
+		return o.r, o.err
 	case <-ctx.Done():
-		return nil, wire.Timeout.Err()
+		return r, wire.Timeout.Err()
 	}
 }
 

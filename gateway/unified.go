@@ -252,13 +252,11 @@ func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified
 			return unified.Stored{}, refusal
 		}
 	}
-	var stored unified.Stored
-	err := await(ctx, func(done func(error)) {
+	return await(ctx, func(done func(unified.Stored, error)) {
 		if o.Op == auth.Command {
 			t := session.Task{Destination: o.Channel, ID: o.ID, From: o.From, Body: o.Body}
 			u.sessions.Backends.Command(t, func(r wire.TaskReply, err error) {
-				stored = unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}
-				done(err)
+				done(unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err)
 			})
 			return
 		}
@@ -267,24 +265,7 @@ func (u *unifiedService) Store(ctx context.Context, o unified.Outgoing) (unified
 			p.QoS = wire.ExactlyOnce
 		}
 		u.gateway.broker.Publish(p, func(r wire.PublishReply, err error) {
-			stored = unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}
-			done(err)
+			done(unified.Stored{Seq: r.Seq, Duplicate: r.Duplicate}, err)
 		})
 	})
-	if err != nil {
-		return unified.Stored{}, err
-	}
-	return stored, nil
-}
-
-// await waits for what begin begins, which calls done once; what done was called with behind ctx's end is lost.
-func await(ctx context.Context, begin func(done func(error))) error {
-	ended := make(chan error, 1)
-	begin(func(err error) { ended <- err })
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-		return wire.Timeout.Err()
-	}
 }
